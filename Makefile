@@ -1,0 +1,57 @@
+# `make train` and `make test` install what they need into .venv first.
+
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SEPARATION := recipes/PolSESS/separation
+RUN := results/dprnn-small/1234
+
+.PHONY: install train test lint bench lock clean
+
+install: .venv/main.installed
+
+.venv/main.installed: requirements/main.txt
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(not (3, 10) <= v <= (3, 12) and f'{sys.executable} is Python {v[0]}.{v[1]}; expected 3.10 to 3.12: make PYTHON=python3.11 ...')"
+	$(PYTHON) -m venv .venv
+	$(PIP) -r $<
+	@touch $@
+
+.venv/dev.installed: .venv/main.installed requirements/dev.txt requirements/hpo.txt
+	$(PIP) -r requirements/dev.txt -r requirements/hpo.txt
+	@touch $@
+
+# A small DPRNN on the embedded corpus: corpus, manifests, training, test, export,
+# separation. The corpus is synthetic: its scores are no results.
+train: install
+	cd $(SEPARATION) && $(BIN)/python train.py hparams/dprnn.yaml --seed 1234 \
+		--output_folder $(RUN) --N_epochs 6 --train_items 200 --batch_size 4 \
+		--N_channels 32 --hidden_channels 32 --num_layers 3 --precision fp32
+	cd $(SEPARATION) && $(BIN)/python separate.py $(RUN)/export \
+		"$$(ls -d data/embedded/test/mix/*.wav | head -n 1)" --out $(RUN)/separated --overwrite
+	@cd $(SEPARATION) && echo && $(BIN)/python evaluation.py $(RUN)
+	@echo "(embedded corpus: synthetic speech and sounds, no results)"
+	@echo "Learning curve: $(SEPARATION)/$(RUN)/learning_curve.png"
+	@ls $(SEPARATION)/$(RUN)/separated/*.wav | sed 's/^/Separated: /'
+
+test: .venv/dev.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: .venv/dev.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/yamllint -s -c .yamllint.yaml $(SEPARATION)/hparams $(SEPARATION)/sweeps .yamllint.yaml
+
+bench: .venv/main.installed
+	$(BIN)/python benchmarks/corpus_speed.py
+	$(BIN)/python benchmarks/prepare_scale.py
+	$(BIN)/python benchmarks/separate_file.py
+
+# The exact versions that are installed; needs `pip install uv`.
+LOCK := uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate setup.cfg
+lock:
+	$(LOCK) -o requirements/main.txt
+	$(LOCK) --extra dev -c requirements/main.txt -o requirements/dev.txt
+	$(LOCK) --extra hpo -c requirements/dev.txt -o requirements/hpo.txt
+
+clean:
+	rm -rf .venv
