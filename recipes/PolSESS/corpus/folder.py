@@ -1,0 +1,142 @@
+"""Provider `folder`: any folder of recordings with a manifest.
+
+The manifest is a CSV in that folder with the columns path, role (or kind), class,
+speaker (or speaker_id) and optionally language, source (or source_repo), transcript and
+recording. Speakers and the original recordings of scenes and events are split
+disjointly over train, val and test. Files that share the stem up to the first dash
+count as parts of one original recording, unless the column recording says otherwise.
+"""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import soundfile
+
+from corpus import keyed
+from corpus.sources import SUBSETS, Source, check
+
+ALIASES = {
+    "role": ("role", "kind"),
+    "speaker": ("speaker", "speaker_id"),
+    "source": ("source", "source_repo"),
+}
+
+
+def make_sources(folder, manifest="manifest.csv", split=(80, 10, 10), treat=None):
+    """Returns the source list of a folder with a manifest.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Where the recordings and the manifest are.
+    manifest : str
+        The manifest's name in it.
+    split : tuple of float
+        Shares of the speakers and recordings of each group for train, val, test. A
+        group is the speech of one language and source, or a scene or event class; one
+        with fewer than three members goes to train as a whole.
+    treat : dict, optional
+        Class names of the manifest that are to be treated as a known class.
+
+    Returns
+    -------
+    list of Source
+        With absolute paths.
+
+    Raises
+    ------
+    ValueError
+        Naming the manifest's line, for a class that the tables do not know, a missing
+        column or an unreadable file.
+    """
+    folder = Path(folder).resolve()
+    path = folder / manifest
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no manifest. Expected a CSV with the columns path, role, class, "
+            "speaker"
+        )
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    groups = defaultdict(lambda: defaultdict(list))
+    for number, row in enumerate(rows, start=2):
+        source, group, unit = _read_row(row, f"{path}, line {number}", treat or {})
+        groups[group][unit].append((source, number))
+    sources = []
+    for group, units in groups.items():
+        for unit, subset in _split(units, group, split).items():
+            for fields, number in units[unit]:
+                where = f"{path}, line {number}"
+                source = _open(folder, fields | {"subset": subset}, where)
+                check(source, where)
+                sources.append(source)
+    return sorted(sources, key=lambda source: source.path)
+
+
+def _read_row(row, where, treat):
+    """Returns a row's Source fields, its group and the unit not to be split."""
+
+    def cell(name):
+        for alias in ALIASES.get(name, (name,)):
+            if alias in row:
+                return row[alias].strip()
+        return ""
+
+    fields = {name: cell(name) for name in ("path", "role", "speaker", "source")}
+    if not fields["path"] or not fields["role"]:
+        raise ValueError(
+            f"{where}: columns path and role (or kind) must be there and not be empty"
+        )
+    fields["transcript"] = cell("transcript")
+    fields["class_"] = ",".join(
+        treat.get(name, name) for name in cell("class").split(",") if name
+    )
+    stem = Path(fields["path"]).stem
+    if fields["role"] == "speech":
+        group = ("speech", fields["source"], cell("language"))
+        return fields, group, fields["speaker"] or fields["path"]
+    recording = cell("recording") or stem.split("-")[0]
+    # One original recording may hold scenes and events; it still must not be split.
+    return fields, ("sound",), recording
+
+
+def _split(units, group, split):
+    """Returns a dict from unit to subset, with shares as near as whole units allow."""
+    if group[0] == "speech":
+        return _deal(list(units), group, split)
+    by_class = defaultdict(list)
+    for unit, members in units.items():
+        by_class[members[0][0]["class_"]].append(unit)
+    return {
+        unit: subset
+        for name, members in by_class.items()
+        for unit, subset in _deal(members, (*group, name), split).items()
+    }
+
+
+def _deal(units, group, split):
+    """Deals units to subsets in keyed order: stable, seedless, at least one each."""
+    order = keyed.shuffled(units, "split", *group)
+    if len(order) < len(SUBSETS):
+        return dict.fromkeys(order, "train")
+    held_out = [max(1, round(len(order) * share / sum(split))) for share in split[1:]]
+    ends = {"test": held_out[1], "val": sum(held_out)}
+    return {
+        unit: next((name for name, end in ends.items() if n < end), "train")
+        for n, unit in enumerate(order)
+    }
+
+
+def _open(folder, fields, where):
+    """Returns the Source of a file, its rate and length read from its header."""
+    path = folder / fields["path"].replace("\\", "/")
+    try:
+        info = soundfile.info(str(path))
+    except (RuntimeError, OSError) as error:
+        raise ValueError(
+            f"{where}: {path} cannot be read as audio ({error}). Mend or remove the row"
+        ) from error
+    return Source(
+        **fields | {"path": path.as_posix()}, rate=info.samplerate, frames=info.frames
+    )

@@ -1,0 +1,41 @@
+"""One process at a time in a folder."""
+
+import fcntl
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def hold(folder, wait=False):
+    """Holds a folder for the duration of a ``with`` block.
+
+    The lock belongs to the process: the system lets go of it however that ends.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Made if it is not there.
+    wait : bool
+        Whether to wait for another process to finish instead of refusing.
+
+    Raises
+    ------
+    RuntimeError
+        If another process holds the folder and ``wait`` is False.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w", encoding="utf-8") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not wait:
+                    raise RuntimeError(
+                        f"{folder}: another process is working in this folder. Wait "
+                        "for it, stop it, or choose another folder"
+                    ) from None
+                time.sleep(0.2)
+        yield

@@ -1,0 +1,280 @@
+"""Corpora on disk: the rules of mixing measured on the audio, bytes, interruptions."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from corpus.build import COLUMNS, FOLDERS, CorpusSettings, build_corpus
+from corpus.folder import make_sources
+from corpus.plan import Planner
+from corpus.sources import write_sources
+from corpus.tables import scene_classes, suited_events
+from polsess_prepare import prepare_polsess
+from tiny_sources import write_folder
+
+SETTINGS = CorpusSettings((24, 4, 4), 8000, 0.5, seed=3)
+FRAMES = 4000
+RECIPE = Path(__file__).parents[4] / "recipes" / "PolSESS"
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder = write_folder(tmp_path_factory.mktemp("recordings"))
+    return make_sources(folder, split=(60, 20, 20))
+
+
+@pytest.fixture(scope="module")
+def corpus(sources, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpora") / "tiny"
+    build_corpus(folder, sources, SETTINGS, workers=2, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(corpus):
+    path = corpus / "train" / "corpus_tiny_train_final.csv"
+    return pd.read_csv(path).to_dict("records")
+
+
+def files(folder):
+    """Returns name and bytes of all a corpus consists of."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def read(corpus, row, column, folder):
+    samples, rate = soundfile.read(
+        corpus / "train" / folder / row[column], dtype="int16"
+    )
+    assert rate == 8000 and samples.shape == (FRAMES,)
+    return samples.astype(np.float64)
+
+
+def layers(corpus, row):
+    found = {
+        "s1": read(corpus, row, "speaker1File", "clean"),
+        "s2": read(corpus, row, "speaker2File", "clean"),
+        "scene": read(corpus, row, "sceneFile", "scene"),
+        "event": read(corpus, row, "eventFile", "event"),
+    }
+    if isinstance(row["reverbForEvent"], str):
+        found["r1"] = read(corpus, row, "reverbForSpeaker1", "sp1_reverb")
+        found["r2"] = read(corpus, row, "reverbForSpeaker2", "sp2_reverb")
+        found["re"] = read(corpus, row, "reverbForEvent", "ev_reverb")
+    return found
+
+
+def rms(samples):
+    return np.sqrt(np.mean(samples**2))
+
+
+def test_folders_columns_and_names_are_the_official_ones(corpus, rows):
+    header = (corpus / "train" / "corpus_tiny_train_final.csv").read_text().split("\n")
+    assert tuple(header[0].split(",")) == COLUMNS
+    for name in FOLDERS:
+        assert list((corpus / "train" / name).glob("*.wav")), name
+    for row in rows:
+        stem = row["mixFile"].removesuffix(".wav")
+        assert len(stem) == 16 and stem.isalnum() and stem == stem.lower()
+    indoor = [row for row in rows if isinstance(row["reverbForEvent"], str)]
+    for row in indoor:
+        names = [row[f"reverbFor{who}"] for who in ("Speaker1", "Speaker2", "Event")]
+        assert [name[:3] for name in names] == ["sp1", "sp2", "ev_"]
+        assert names[0][4:] == names[1][4:] == names[2][3:]
+    assert 0 < len(indoor) < len(rows)
+
+
+def test_mix_is_the_sum_of_its_layers_to_the_bit(corpus, rows):
+    for row in rows:
+        mix = read(corpus, row, "mixFile", "mix")
+        assert np.array_equal(mix, sum(layers(corpus, row).values()))
+        assert np.abs(mix).max() <= 0.999 * 32768
+
+
+def test_drawn_levels_are_the_realised_ones(corpus, rows):
+    for row in rows:
+        found = layers(corpus, row)
+        ssr = 20 * np.log10(rms(found["s1"]) / rms(found["s2"]))
+        assert row["SSR"] in range(-5, 6) and ssr == pytest.approx(row["SSR"], abs=0.01)
+        speech = rms(found["s1"] + found["s2"])
+        offset = 20 * np.log10(rms(found["scene"]) / speech)
+        assert -14 <= row["sceneOffsetDB"] <= 0
+        assert offset == pytest.approx(row["sceneOffsetDB"], abs=0.05)
+
+
+def test_scene_decides_on_events_and_reverb(corpus, rows):
+    plate = ["preDelay1", "preDelay2", "preDelayForEvent", "highCut", "decay"]
+    for row in rows:
+        scene = scene_classes()[row["sceneClass"]]
+        assert row["eventClass"] in suited_events(scene.name)
+        assert scene.indoor == isinstance(row["reverbForSpeaker1"], str)
+        assert scene.indoor != np.isnan([row[name] for name in plate]).any()
+        if scene.indoor:
+            low, high = scene.ranges["pre_delay"]
+            assert low <= row["preDelay1"] <= high
+            nearer = row["preDelay1"] - row["preDelay2"]
+            assert 0 <= nearer <= 0.3 * (row["preDelay1"] - low) + 1e-12
+            decay_low, decay_high = scene.ranges["decay"]
+            assert decay_low <= row["decay"] <= decay_high
+
+
+def test_segments_say_where_the_speech_came_from(corpus, rows, sources):
+    by_path = {source.path: source for source in sources}
+    speech = pd.read_csv(corpus / "train" / "corpus_tiny_train_speech.csv")
+    joined = 0
+    for row, said in zip(rows, speech.to_dict("records"), strict=True):
+        assert said["speaker1"] != said["speaker2"]
+        paths = row["speech1OryginalPath"].split("|")
+        joined += len(paths) > 1
+        assert {by_path[path].speaker for path in paths} == {said["speaker1"]}
+        assert said["transcript1"].count("zdanie") == len(paths)
+        clips = [soundfile.read(path)[0] for path in paths]
+        start, end = row["speech1Start"], row["speech1End"]
+        original = np.concatenate(clips)[start - 1 : end]
+        # Decimation by two keeps the tone; the level tells the right segment apart.
+        found = read(corpus, row, "speaker1File", "clean") / 32768
+        assert len(original) == 2 * FRAMES
+        correlation = np.corrcoef(original[::2], found)[0, 1]
+        assert correlation > 0.7, paths
+    assert joined
+
+
+def test_subsets_share_nothing(corpus, tmp_path):
+    prepare_polsess(corpus, tmp_path / "manifests", strict=True, verify_audio=True)
+
+
+def test_same_bytes_from_any_number_of_processes(corpus, sources, tmp_path):
+    build_corpus(tmp_path / "tiny", sources, SETTINGS, workers=1, progress=False)
+    assert files(tmp_path / "tiny") == files(corpus)
+    other = CorpusSettings((24, 4, 4), 8000, 0.5, seed=4)
+    build_corpus(tmp_path / "other", sources, other, workers=2, progress=False)
+    assert len(files(tmp_path / "other")) > 100
+    assert not set(files(tmp_path / "other")) & {
+        name for name in files(corpus) if name.endswith(".wav")
+    }
+
+
+@pytest.mark.parametrize("after", [0, 5, 23])
+def test_killed_and_started_again_gives_the_same_bytes(
+    corpus, sources, tmp_path, after
+):
+    target = tmp_path / "tiny"
+    script = f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(RECIPE)!r})
+        from corpus import build
+        from corpus.sources import read_sources
+        write, count = build.write_wav, 0
+
+        def kill_while_writing(path, samples, rate):
+            global count
+            count += path.parent.name == "mix"
+            if count > {after}:
+                path.with_suffix(".part").write_bytes(b"half a file")
+                os.kill(os.getppid(), signal.SIGKILL)
+                os.kill(os.getpid(), signal.SIGKILL)
+            write(path, samples, rate)
+
+        build.write_wav = kill_while_writing
+        sources = read_sources({str(corpus / "sources.csv")!r})
+        settings = build.CorpusSettings((24, 4, 4), 8000, 0.5, seed=3)
+        build.build_corpus({str(target)!r}, sources, settings, 1, False)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)])
+    assert done.returncode == -signal.SIGKILL
+    assert not list(target.rglob("corpus_*_final.csv"))
+    build_corpus(target, sources, SETTINGS, workers=2, progress=False)
+    assert files(target) == files(corpus)
+
+
+def test_another_corpus_in_the_folder_is_refused(corpus, sources):
+    before = files(corpus)
+    with pytest.raises(ValueError, match=r"another corpus: seed 3 \(now 9\)"):
+        build_corpus(corpus, sources, CorpusSettings((24, 4, 4), 8000, 0.5, seed=9))
+    assert files(corpus) == before
+
+
+def test_full_disk_is_an_error_that_names_the_file(sources, tmp_path):
+    script = f"""
+        import resource, sys
+        sys.path.insert(0, {str(RECIPE)!r})
+        from corpus.build import CorpusSettings, build_corpus
+        from corpus.sources import read_sources
+        import signal
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        sources = read_sources(sys.argv[1])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+        try:
+            build_corpus(sys.argv[2], sources, CorpusSettings((2, 0, 0), 8000, 0.5), 1)
+        except OSError as error:
+            sys.exit(str(error))
+    """
+    tiny = [source for source in sources if source.subset == "train"]
+    write_sources(tmp_path / "list.csv", tiny[:20] + tiny[-12:])
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), tmp_path / "list.csv"]
+        + [tmp_path / "full"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "could not be written" in done.stderr
+    assert not list((tmp_path / "full").rglob("*.part"))
+
+
+def test_bad_source_file_is_named(sources, tmp_path):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"RIFF and nothing more")
+    broken = [
+        type(source)(**vars(source) | {"path": str(bad)})
+        if source.role == "scene"
+        else source
+        for source in sources
+    ]
+    with pytest.raises(ValueError, match=r"bad.wav: cannot be read as audio"):
+        build_corpus(tmp_path / "corpus", broken, SETTINGS, workers=1, progress=False)
+
+
+def test_silent_and_clipping_draws_are_drawn_again(tmp_path):
+    folder = write_folder(tmp_path / "loud", level=0.22)
+    silent = folder / "speech" / "s0_0.wav"
+    soundfile.write(silent, np.zeros(16000), 16000, "PCM_16")
+    sources = make_sources(folder, split=(60, 20, 20))
+    made = build_corpus(tmp_path / "c", sources, SETTINGS, workers=2, progress=False)
+    assert made["redrawn"] > 0
+    frame = pd.read_csv(tmp_path / "c" / "train" / "corpus_c_train_final.csv")
+    assert silent.as_posix() not in set(frame.speech1OryginalPath)
+    for row in frame.to_dict("records"):
+        assert rms(layers(tmp_path / "c", row)["s2"]) > 30
+
+
+def test_sources_that_cannot_make_a_recording_are_an_error(sources):
+    alone = [s for s in sources if s.role != "speech" or s.speaker == "s1"]
+    with pytest.raises(ValueError, match="two speakers with 0.5 s of speech"):
+        Planner(alone, "train", 0.5, 0)
+
+
+def test_command_line_makes_a_corpus_and_explains_errors(tmp_path):
+    folder = write_folder(tmp_path / "recordings")
+    command = [sys.executable, "-m", "corpus", "folder", tmp_path / "made"]
+    command += ["--source", folder, "--rows", "3", "2", "2", "--seconds", "0.5"]
+    command += ["--split", "60", "20", "20"]
+    environment = os.environ | {"TQDM_DISABLE": "1"}
+    run = dict(cwd=RECIPE, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, **run)
+    assert done.returncode == 0 and "7 recordings made" in done.stdout, done.stderr
+    done = subprocess.run([*command, "--seed", "1"], **run)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert "another corpus: seed 0 (now 1)" in done.stderr

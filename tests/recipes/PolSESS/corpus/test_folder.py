@@ -1,0 +1,83 @@
+"""The folder provider: disjoint splits, known classes, clear errors."""
+
+import csv
+from collections import defaultdict
+
+import pytest
+
+from corpus.folder import make_sources
+from corpus.sources import read_sources, write_sources
+from tiny_sources import write_folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("recordings"))
+
+
+def change_manifest(folder, tmp_path, row, **cells):
+    """Returns a manifest beside the recordings with one row changed."""
+    with open(folder / "manifest.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    rows[row] |= cells
+    name = f"{tmp_path.name}.csv"
+    with open(folder / name, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return name
+
+
+def test_speakers_and_original_recordings_are_in_one_subset_each(folder):
+    subsets = defaultdict(set)
+    for source in make_sources(folder, split=(60, 20, 20)):
+        recording = source.path.rsplit("/", 1)[1].split("-")[0]
+        subsets[source.speaker or recording].add(source.subset)
+    assert all(len(found) == 1 for found in subsets.values())
+    for prefix in ("s", "tram", "park", "Bark", "Knock"):
+        found = {s for key, v in subsets.items() if key.startswith(prefix) for s in v}
+        assert found == {"train", "val", "test"}, prefix
+
+
+def test_a_recording_with_scene_and_event_is_not_split(folder, tmp_path):
+    name = change_manifest(folder, tmp_path, -1, role="scene", **{"class": "park"})
+    sources = make_sources(folder, manifest=name, split=(40, 30, 30))
+    last = [source for source in sources if "/siren3-" in source.path]
+    assert {source.role for source in last} == {"scene", "event"}
+    assert len({source.subset for source in last}) == 1
+
+
+def test_adding_a_speaker_keeps_the_order_of_the_others(folder, tmp_path):
+    with_all = make_sources(folder)
+    assert with_all == make_sources(folder)
+    name = change_manifest(folder, tmp_path, 0, speaker="new", path="speech/s0_0.wav")
+    changed = {s.path: s.subset for s in make_sources(folder, manifest=name)}
+    moved = [s for s in with_all if s.role == "event" and changed[s.path] != s.subset]
+    assert not moved
+
+
+def test_unknown_class_is_named_and_can_be_treated_as_a_known_one(folder, tmp_path):
+    name = change_manifest(folder, tmp_path, -1, **{"class": "vuvuzela"})
+    with pytest.raises(ValueError, match=r"line \d+: event class vuvuzela .*--treat"):
+        make_sources(folder, manifest=name)
+    sources = make_sources(folder, manifest=name, treat={"vuvuzela": "car_horn"})
+    assert [s for s in sources if s.class_ == "car_horn"]
+
+
+def test_unreadable_file_and_missing_manifest_are_named(folder, tmp_path):
+    (folder / "speech" / "text.wav").write_text("no audio", encoding="utf-8")
+    name = change_manifest(folder, tmp_path, 0, path="speech/text.wav")
+    with pytest.raises(ValueError, match="line 2.*text.wav cannot be read"):
+        make_sources(folder, manifest=name)
+    with pytest.raises(FileNotFoundError, match="none.csv: no manifest"):
+        make_sources(folder, manifest="none.csv")
+
+
+def test_source_list_comes_back_as_written(folder, tmp_path):
+    sources = make_sources(folder)
+    write_sources(tmp_path / "sources.csv", sources)
+    assert read_sources(tmp_path / "sources.csv") == sources
+    text = (tmp_path / "sources.csv").read_text(encoding="utf-8")
+    (tmp_path / "sources.csv").write_text(text.replace(",val,", ",valid,", 1))
+    with pytest.raises(ValueError, match="subset 'valid' is not one of train, val"):
+        read_sources(tmp_path / "sources.csv")
