@@ -1,0 +1,103 @@
+"""Measures polsess_prepare on a corpus of published size: names and CSVs, no audio.
+
+    python benchmarks/prepare_scale.py [--rows 128000] [--folder /tmp]
+
+Two rows of three are indoor, so 128,000 rows are 896,000 files. They are empty but for
+the first mix of each subset, whose header is read. The tree is made in a temporary
+folder, removed afterwards, and takes far longer to make than to prepare.
+"""
+
+import argparse
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile as sf
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY / "recipes" / "PolSESS"))
+
+from polsess_prepare import LAYERS, REVERBS, prepare_polsess  # noqa: E402
+
+SHARES = {"train": 0.94, "val": 0.03, "test": 0.03}
+SAMPLE_RATE = 8000
+FRAMES = 4 * SAMPLE_RATE
+
+
+def write_tree(folder, rows):
+    """Writes a corpus of empty files.
+
+    Arguments
+    ---------
+    folder : Path
+        Its last part becomes the corpus' name.
+    rows : int
+        Recordings in all subsets.
+
+    Returns
+    -------
+    int
+        How many wav files there are.
+    """
+    files = 0
+    for subset, share in SHARES.items():
+        table = _describe(subset, round(rows * share))
+        for column, layer_folder in LAYERS.values():
+            target = folder / subset / layer_folder
+            target.mkdir(parents=True, exist_ok=True)
+            names = table[column][table[column] != ""]
+            for name in names:
+                os.close(os.open(f"{target}/{name}", os.O_CREAT | os.O_WRONLY))
+            files += len(names)
+        first = folder / subset / "mix" / table["mixFile"][0]
+        sf.write(first, np.zeros(FRAMES), SAMPLE_RATE)
+        name = f"corpus_{folder.name}_{subset}_final.csv"
+        table.to_csv(folder / subset / name, index=False)
+    return files
+
+
+def _describe(subset, rows):
+    """Returns a corpus CSV with the columns that polsess_prepare reads."""
+    rng = np.random.default_rng(len(subset))
+    table = pd.DataFrame({"SSR": rng.integers(-5, 6, rows)})
+    for which in (1, 2):
+        sessions, sentences = rng.integers(0, [[550], [400]], (2, rows))
+        table[f"speech{which}OryginalPath"] = [
+            f"SES{session:04}_ses/sent{sentence:03}_bndl/sent{sentence:03}.wav"
+            for session, sentence in zip(sessions, sentences, strict=True)
+        ]
+        table[f"speech{which}Start"] = rng.integers(1, 300_000, rows)
+        table[f"speech{which}End"] = table[f"speech{which}Start"] + FRAMES - 1
+    for kind in ("scene", "event"):
+        numbers = rng.integers(0, 20_000, rows)
+        table[f"{kind}OryginalPath"] = [f"audio/{kind}-{n:06}.wav" for n in numbers]
+        table[f"{kind}Class"] = f"some {kind}"
+    indoor = np.arange(rows) % 3 != 0
+    for layer, (column, _) in LAYERS.items():
+        names = pd.Series([f"{layer}_{row:012}.wav" for row in range(rows)])
+        table[column] = names.where(indoor, "") if layer in REVERBS else names
+    return table
+
+
+def main():
+    """Makes the tree, prepares it and prints the figures."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--rows", type=int, default=128_000)
+    parser.add_argument("--folder", help="where the temporary tree is made")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        files = write_tree(Path(folder) / "scale", args.rows)
+        start = time.perf_counter()
+        prepare_polsess(Path(folder) / "scale", Path(folder) / "manifests")
+        seconds = time.perf_counter() - start
+    gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{args.rows} rows, {files} files: {seconds:.1f} s, {gib:.2f} GiB at peak")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,399 @@
+"""Turns a PolSESS corpus on disk into SpeechBrain CSV manifests and audits it.
+
+A corpus is what the PolSESS generator writes (Kleć, Szklanny, Wieczorkowska, ISD 2024):
+
+    <corpus>/<subset>/{clean,mix,scene,event,sp1_reverb,sp2_reverb,ev_reverb}/*.wav
+    <corpus>/<subset>/corpus_<corpus>_<subset>_final.csv     subset = train | val | test
+
+and, where the corpus was made by this recipe, corpus_<corpus>_<subset>_speech.csv
+with the speakers. Unless asked to (verify_audio) nothing but the header of one mix a
+subset is opened; files are looked up in folder listings.
+
+    python polsess_prepare.py DATA_FOLDER SAVE_FOLDER
+"""
+
+import argparse
+import json
+import logging
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import soundfile as sf
+from speechbrain.utils.logger import get_logger
+
+from corpus.audit import STRICT_FINDINGS, audit, describe, describe_defects
+from corpus.verify import verify
+
+logger = get_logger(__name__)
+
+SUBSETS = ("train", "val", "test")
+LAYERS = {  # manifest column: (column of the corpus CSV, folder)
+    "mix": ("mixFile", "mix"),
+    "s1": ("speaker1File", "clean"),
+    "s2": ("speaker2File", "clean"),
+    "scene": ("sceneFile", "scene"),
+    "event": ("eventFile", "event"),
+    "ev_reverb": ("reverbForEvent", "ev_reverb"),
+    "sp1_reverb": ("reverbForSpeaker1", "sp1_reverb"),
+    "sp2_reverb": ("reverbForSpeaker2", "sp2_reverb"),
+}
+REVERBS = ["ev_reverb", "sp1_reverb", "sp2_reverb"]  # filled indoors, empty outdoors
+REQUIRED = [
+    *("speech1OryginalPath", "speech1Start", "speech1End"),
+    *("speech2OryginalPath", "speech2Start", "speech2End"),
+    *("SSR", "sceneOryginalPath", "eventOryginalPath", "sceneClass", "eventClass"),
+    *(column for layer, (column, _) in LAYERS.items() if layer not in REVERBS),
+]
+DETAILS = ["indoor", "scene_class", "event_class", "ssr", "speaker1", "speaker2"]
+
+# EMU: SES0005_ses/sent003_bndl/sent003.wav, MLS: audio/6439/5541/6439_5541_000246.flac
+SPEAKER_IN_PATH = r"(?:^|/)(?:([^/]+)_ses/|audio/([^/]+)/([^/]+)/\2_\3_[^/]+$)"
+
+MAX_NAMED = 5  # in an error message
+
+
+def prepare_polsess(
+    data_folder,
+    save_folder,
+    sample_rate=8000,
+    strict=False,
+    verify_audio=False,
+    workers=None,
+    skip_prep=False,
+):
+    """Writes train.csv, val.csv, test.csv and audit.json of a PolSESS corpus.
+
+    Manifests name audio as ``$data_root/<subset>/<folder>/<file>.wav``; pass
+    ``{"data_root": data_folder}`` as replacements when loading them. Manifests made
+    before from the same corpus with the same settings are kept. The corpus counts as
+    the same while its CSVs' sizes and times and its folders' times are unchanged;
+    after overwriting audio in place delete audit.json to have it looked at again.
+
+    Arguments
+    ---------
+    data_folder : str
+        The corpus: a folder with train, val and test.
+    save_folder : str
+        Where the manifests go; created if needed.
+    sample_rate : int
+        Rate in Hz that the recordings must have.
+    strict : bool
+        Raise on duplicated rows and on rows or speakers shared between subsets, which
+        otherwise are a warning, as shared source files always are (where a speaker is
+        known, a shared speech file shows as its speaker too).
+    verify_audio : bool
+        Open every file: rate, channels, length, non-finite samples, layers that do
+        not sum to the mix, different segments with byte-identical clean files.
+    workers : int
+        Processes of verify_audio; as many as there are cores if None.
+    skip_prep : bool
+        Only check that the manifests exist.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the corpus or a file it names does not exist, or with skip_prep a manifest.
+    ValueError
+        If a CSV, a rate or (strict, verify_audio) the corpus itself is not right.
+    """
+    data_folder = Path(os.path.abspath(data_folder))
+    save_folder = Path(save_folder)
+    manifests = {subset: save_folder / f"{subset}.csv" for subset in SUBSETS}
+    audit_path = save_folder / "audit.json"
+    absent = [str(path) for path in manifests.values() if not path.exists()]
+    if skip_prep:
+        if absent:
+            raise FileNotFoundError(
+                f"skip_prep is set but {', '.join(absent)} do not exist. "
+                "Run once with skip_prep=False"
+            )
+        return
+
+    csvs = {subset: _find_csv(data_folder, subset) for subset in SUBSETS}
+    fingerprint = {
+        "data_folder": str(data_folder),
+        "sample_rate": sample_rate,
+        "strict": strict,
+        "verify_audio": verify_audio,
+        "files": _stats(csvs),
+    }
+    if not absent and audit_path.exists():
+        report = json.loads(audit_path.read_text(encoding="utf-8"))
+        if report["fingerprint"] == fingerprint:
+            logger.info(f"Manifests in {save_folder} are up to date, nothing to do.")
+            _log(report, audit_path)
+            return
+    save_folder.mkdir(parents=True, exist_ok=True)
+    for path in (*manifests.values(), audit_path):
+        path.unlink(missing_ok=True)  # nothing that fails below leaves old ones
+
+    tables = {subset: _read_subset(csvs[subset], subset) for subset in SUBSETS}
+    _check_files_exist(data_folder, tables, csvs)
+    for table in tables.values():  # a corpus has one length, which any mix can tell
+        table["frames"] = _count_frames(data_folder / table["mix"][0], sample_rate)
+    rows = pd.concat(tables.values())
+    report = {"fingerprint": fingerprint, **audit(rows)}
+    if verify_audio:
+        report["audio"] = verify(data_folder, rows, LAYERS, sample_rate, workers)
+    with _replacing(audit_path) as part:
+        part.write_text(json.dumps(report, indent=1, ensure_ascii=False), "utf-8")
+    _log(report, audit_path)
+    _raise_on_defects(report, audit_path)
+    for subset, table in tables.items():
+        with _replacing(manifests[subset]) as part:
+            _manifest(table, sample_rate).to_csv(part, index=False, encoding="utf-8")
+
+
+def _find_csv(data_folder, subset):
+    """Returns the path of a subset's corpus CSV, also if the corpus was renamed."""
+    folder = data_folder / subset
+    expected = folder / f"corpus_{data_folder.name}_{subset}_final.csv"
+    if expected.exists():
+        return expected
+    found = sorted(folder.glob(f"corpus_*_{subset}_final.csv"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "no corpus CSV"
+        raise FileNotFoundError(
+            f"{folder}: expected {expected.name} or exactly one "
+            f"corpus_*_{subset}_final.csv, found {names}. "
+            "Pass the folder that holds train, val and test, with one CSV in each"
+        )
+    logger.info(
+        f"The corpus folder is named {data_folder.name!r}, so {expected.name} was "
+        f"expected; using the only corpus CSV of {folder}: {found[0].name}"
+    )
+    return found[0]
+
+
+def _speech_csv(csv):
+    """Returns the path of the speakers' CSV that may stand beside a corpus CSV."""
+    return csv.with_name(csv.name.replace("_final.csv", "_speech.csv"))
+
+
+def _stats(csvs):
+    """Returns sizes and times of CSVs and folders, which change when a corpus does.
+
+    A folder's time changes with each file that is added, removed or renamed in it.
+    """
+    stats = {}
+    for subset, csv in csvs.items():
+        folders = [csv.parent / folder for _, folder in LAYERS.values()]
+        for path in filter(Path.exists, [csv, _speech_csv(csv), *folders]):
+            stat = path.stat()
+            stats[f"{subset}/{path.name}"] = [stat.st_size, stat.st_mtime_ns]
+    return stats
+
+
+def _read_csv(path, columns):
+    """Returns the named columns of a CSV as strings, empty where nothing is stated."""
+    try:
+        table = pd.read_csv(
+            path, dtype=str, usecols=lambda name: name in columns, encoding="utf-8-sig"
+        )
+    except ValueError as err:  # pandas' parser errors are ValueErrors
+        raise ValueError(f"{path}: not a readable CSV ({err}). Copy it again") from err
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise ValueError(
+            f"{path}: missing column(s) {', '.join(missing)}. "
+            "Expected a comma-separated file as the PolSESS generator writes it"
+        )
+    if table.empty:
+        raise ValueError(
+            f"{path}: has no rows. Generate this subset, or pass another corpus"
+        )
+    return table.fillna("")
+
+
+def _forward_slashes(paths):
+    """Returns paths as written on Linux, whichever way their slashes lean."""
+    return paths.str.replace("\\", "/", regex=False)
+
+
+def _base_names(paths):
+    """Returns the last part of each path."""
+    return _forward_slashes(paths).str.rsplit("/", n=1).str[-1]
+
+
+def _row(index):
+    """Returns how messages name a row of a CSV."""
+    return f"row {index + 1} (line {index + 2})"
+
+
+def _read_subset(csv, subset):
+    """Returns a subset's rows with layer paths relative to the corpus folder.
+
+    Arguments
+    ---------
+    csv : Path
+    subset : str
+
+    Returns
+    -------
+    pd.DataFrame
+        One column for each layer (reverbs empty outdoors) and of DETAILS, subset,
+        paths and segments (path:start-end) of both speakers, paths of scene and event.
+    """
+    raw = _read_csv(csv, [*REQUIRED, *(LAYERS[layer][0] for layer in REVERBS)])
+    unstated = raw[REQUIRED] == ""
+    for index in unstated.index[unstated.any(axis=1)]:  # the first is named
+        names = ", ".join(unstated.columns[unstated.loc[index]])
+        raise ValueError(
+            f"{csv}: {_row(index)} states no {names}. Fill the cells or remove the row"
+        )
+    table = pd.DataFrame({"subset": subset}, index=raw.index)
+    for layer, (column, folder) in LAYERS.items():
+        path = f"{subset}/{folder}/" + _base_names(raw[column])
+        table[layer] = path.where(raw[column] != "", "")
+    stated = table[REVERBS] != ""
+    table["indoor"] = stated["sp1_reverb"]
+    for index in stated.index[stated.any(axis=1) & ~stated.all(axis=1)]:
+        filled = ", ".join(stated.columns[stated.loc[index]])
+        raise ValueError(
+            f"{csv}: {_row(index)} has only {filled} of the three reverbs. "
+            "Indoor rows have all three, outdoor rows none; correct or remove the row"
+        )
+    table[["scene_class", "event_class"]] = raw[["sceneClass", "eventClass"]]
+    table["ssr"] = raw["SSR"]
+    for kind in ("speech1", "speech2", "scene", "event"):
+        table[f"{kind}_path"] = _forward_slashes(raw[f"{kind}OryginalPath"])
+    for speaker in ("1", "2"):
+        path = table[f"speech{speaker}_path"]
+        start = raw[f"speech{speaker}Start"].str.removesuffix(".0")
+        end = raw[f"speech{speaker}End"].str.removesuffix(".0")
+        table[f"segment{speaker}"] = path + ":" + start + "-" + end
+        # Clips joined to fill a segment ("a.wav|b.wav") are one speaker's.
+        first = path.str.split("|", n=1).str[0]
+        told = first.str.extract(SPEAKER_IN_PATH).fillna("")
+        table[f"speaker{speaker}"] = told[0] + told[1]  # of EMU or MLS
+    if _speech_csv(csv).exists():
+        _take_listed_speakers(table, _speech_csv(csv))
+    return table
+
+
+def _take_listed_speakers(table, path):
+    """Overwrites a table's speakers where the speakers' CSV knows better."""
+    listed = _read_csv(path, ["mixFile", "speaker1", "speaker2"])
+    listed.index = _base_names(listed["mixFile"])
+    listed = listed[~listed.index.duplicated()]
+    for column in ("speaker1", "speaker2"):
+        name = _base_names(table["mix"]).map(listed[column]).fillna("")
+        table[column] = name.where(name != "", table[column])
+
+
+def _check_files_exist(data_folder, tables, csvs):
+    """Raises FileNotFoundError with the count and the first of all absent files."""
+    count, named = 0, []
+    for subset, table in tables.items():
+        for layer, (_, folder) in LAYERS.items():
+            listed = data_folder / subset / folder
+            # An all-outdoor corpus may come without its reverb folders.
+            names = os.listdir(listed) if listed.exists() else []
+            present = {f"{subset}/{folder}/{name}" for name in names}
+            absent = table[layer][(table[layer] != "") & ~table[layer].isin(present)]
+            count += len(absent)
+            for index, path in absent.head(MAX_NAMED - len(named)).items():
+                named.append(f"{path}, {_row(index)} of {csvs[subset].name}")
+    if count:
+        raise FileNotFoundError(
+            f"{count} file(s) named by the corpus CSVs are not in {data_folder}: "
+            f"{'; '.join(named)}{' ...' if count > len(named) else ''}. "
+            "Copy or generate them again, or remove their rows from the CSVs"
+        )
+
+
+def _count_frames(path, sample_rate):
+    """Returns the length in samples that a wav's header states, its rate checked."""
+    try:
+        info = sf.info(path)
+    except sf.LibsndfileError as err:
+        raise ValueError(
+            f"{path}: not readable as audio ({err}). Copy or generate it again"
+        ) from err
+    if info.samplerate != sample_rate:
+        raise ValueError(
+            f"{path}: found {info.samplerate} Hz, expected {sample_rate} Hz. "
+            f"Pass sample_rate={info.samplerate} or a corpus of {sample_rate} Hz"
+        )
+    if info.frames == 0:
+        raise ValueError(f"{path}: has no samples. Copy or generate it again")
+    return info.frames
+
+
+def _manifest(table, sample_rate):
+    """Returns a subset's manifest; an ID that recurs gets its ordinal as suffix."""
+    stems = _base_names(table["mix"]).str.removesuffix(".wav")
+    ordinals = stems.groupby(stems).cumcount() + 1
+    paths = table[list(LAYERS)]
+    manifest = ("$data_root/" + paths).where(paths != "", "").join(table[DETAILS])
+    ids = stems.where(ordinals == 1, stems + "_" + ordinals.astype(str))
+    manifest.insert(0, "ID", ids)
+    manifest.insert(1, "duration", table["frames"] / sample_rate)
+    return manifest
+
+
+def _log(report, audit_path):
+    """Logs an audit as one block, and what it found as one warning."""
+    folder = report["fingerprint"]["data_folder"]
+    lines = [f"Audit of {folder} (see {audit_path})", *describe(report)]
+    if "audio" in report:
+        kinds = [f"{found['count']} {kind}" for kind, found in report["audio"].items()]
+        lines.append(f"every file opened: {', '.join(kinds) or 'all as expected'}")
+    logger.info("\n    ".join(lines))
+    if defects := describe_defects(report):
+        head = (
+            f"THE CORPUS {folder} REPEATS OR LEAKS DATA: scores on it may mean less "
+            f"than they seem to. Examples are in {audit_path}"
+        )
+        logger.warning("\n    ".join([head, *defects]))
+
+
+def _raise_on_defects(report, audit_path):
+    """Raises ValueError for what verify found and, if strict, for repeats and leaks."""
+    defects = [
+        f"{example['file']}: {kind}, {example['found']}"
+        for kind, found in report.get("audio", {}).items()
+        if kind != "repeated_clean_files"
+        for example in found["examples"]
+    ]
+    if defects:
+        raise ValueError(
+            f"verify_audio found defects: {'; '.join(defects[:MAX_NAMED])}. All kinds "
+            f"and counts are in {audit_path}. Copy or generate these files again, or "
+            "remove their rows from the corpus CSVs"
+        )
+    defects = describe_defects(report, STRICT_FINDINGS)
+    if defects and report["fingerprint"]["strict"]:
+        raise ValueError(
+            f"strict: {'; '.join(defects)} (more in {audit_path}). Remove the rows "
+            "from the corpus CSVs, split by speaker, or run without strict"
+        )
+
+
+@contextmanager
+def _replacing(path):
+    """Yields a path beside the given one that takes its place when all went well."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def main():
+    """Prepares a corpus from the command line."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("data_folder", help="folder with train, val and test")
+    parser.add_argument("save_folder", help="where the manifests and audit.json go")
+    parser.add_argument("--sample_rate", type=int, default=8000, help="in Hz")
+    parser.add_argument("--strict", action="store_true", help="refuse repeats, leaks")
+    parser.add_argument("--verify_audio", action="store_true", help="open every file")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    prepare_polsess(**vars(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
