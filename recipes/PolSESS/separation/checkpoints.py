@@ -1,0 +1,98 @@
+"""Checkpoints that a kill at any moment cannot spoil."""
+
+import json
+import logging
+import os
+import shutil
+from hashlib import blake2b
+
+from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
+from speechbrain.utils.logger import get_logger
+
+logger = get_logger(__name__)
+
+CHECKSUMS = "checksums.json"
+UNFINISHED = ".unfinished-"
+
+
+class SafeCheckpointer(Checkpointer):
+    """SpeechBrain's Checkpointer with whole checkpoints only.
+
+    A checkpoint is written into a folder of another name, with checksums, and renamed
+    when it is complete. One whose files do not match its checksums (truncated disk,
+    interrupted deletion) is passed over with a warning, so that the one before it
+    is used. Arguments are those of Checkpointer.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._known_intact, self._warned = set(), set()
+
+    def save_checkpoint(
+        self, meta=None, end_of_epoch=True, name=None, verbosity=logging.INFO
+    ):
+        """Saves a checkpoint; see Checkpointer.save_checkpoint."""
+        if if_main_process():
+            for leftover in self.checkpoints_dir.glob(f"{UNFINISHED}*"):
+                shutil.rmtree(leftover)
+        saved = super().save_checkpoint(meta or {}, end_of_epoch, name, logging.DEBUG)
+        ddp_barrier()  # every process has written its part
+        if if_main_process():
+            final = saved.path.with_name(saved.path.name.removeprefix(UNFINISHED))
+            _seal(saved.path)
+            os.replace(saved.path, final)
+            self._known_intact.add(final)
+            logger.log(verbosity, f"Saved a checkpoint in {final}")
+            files = {key: final / path.name for key, path in saved.paramfiles.items()}
+            saved = saved._replace(path=final, paramfiles=files)
+        ddp_barrier()  # it has its name before anybody looks for it
+        return saved
+
+    def _new_checkpoint_dirpath(self):
+        path = super()._new_checkpoint_dirpath()
+        return path.with_name(UNFINISHED + path.name)
+
+    def _custom_checkpoint_dirpath(self, name):
+        path = super()._custom_checkpoint_dirpath(name)
+        return path.with_name(UNFINISHED + path.name)
+
+    def _list_checkpoint_dirs(self):
+        return [path for path in super()._list_checkpoint_dirs() if self._intact(path)]
+
+    def _intact(self, path):
+        if path in self._known_intact:
+            return True
+        if _matches_seal(path):
+            self._known_intact.add(path)
+            return True
+        if path not in self._warned:
+            self._warned.add(path)
+            logger.warning(
+                f"{path}: this checkpoint is damaged (its files do not match its "
+                "checksums) and is passed over; the one before it is used. Remove "
+                "the folder when you no longer need it"
+            )
+        return False
+
+
+def _digest(path):
+    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def _seal(folder):
+    """Writes the checksums of a folder's files, and all of it through to the disk."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    sums = {path.name: _digest(path) for path in files}
+    (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
+    for path in [*files, folder / CHECKSUMS]:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def _matches_seal(folder):
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        return all(_digest(folder / name) == sums[name] for name in sums)
+    except (OSError, ValueError):
+        return False

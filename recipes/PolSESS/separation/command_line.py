@@ -1,0 +1,40 @@
+"""SpeechBrain's command line, with values allowed after its switches."""
+
+import dataclasses
+
+from speechbrain.utils.run_opts import RunOptions
+
+SWITCHES = {
+    f"--{field.name}"
+    for field in dataclasses.fields(RunOptions)
+    if field.default is False
+}
+
+
+def as_flags(arguments):
+    """Returns a command line in which switches have no values.
+
+    SpeechBrain knows ``--test_only``; readers of its recipes also write
+    ``--test_only True`` or ``--test_only=False``, as for any other key.
+
+    Arguments
+    ---------
+    arguments : list of str
+        What follows the script's name.
+
+    Returns
+    -------
+    list of str
+    """
+    flags, rest = [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, has_value, value = argument.partition("=")
+        if name not in SWITCHES:
+            flags.append(argument)
+            continue
+        if not has_value and rest and rest[0].lower() in ("true", "false"):
+            value = rest.pop(0)
+        if value.lower() != "false":
+            flags.append(name)
+    return flags

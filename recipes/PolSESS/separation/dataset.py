@@ -1,0 +1,200 @@
+"""From manifest rows to batches: mixtures of a variant, and their targets."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import soundfile
+import torch
+from speechbrain.dataio.dataio import load_data_csv
+
+from corpus import keyed
+from variants import FULL_MIX, fitting, removed_layers, targets
+
+
+def read_manifest(path, data_folder, items=None):
+    """Reads a manifest of polsess_prepare.
+
+    Arguments
+    ---------
+    path : str or Path
+        train.csv, val.csv or test.csv.
+    data_folder : str or Path
+        Where the corpus is; stands for ``$data_root``.
+    items : int, optional
+        Use the first ``items`` rows only.
+
+    Returns
+    -------
+    list of dict
+        Rows with the manifest's columns, ``id``, and ``indoor`` as a bool.
+    """
+    table = load_data_csv(str(path), {"data_root": str(data_folder)})
+    rows = [
+        {"id": row_id, **row, "indoor": row["indoor"] == "True"}
+        for row_id, row in table.items()
+    ]
+    if items is not None and not 0 < items <= len(rows):
+        raise ValueError(
+            f"train_items: {items}, but {path} has {len(rows)} rows. Take 1 to "
+            f"{len(rows)}, or null for all"
+        )
+    return rows[:items]
+
+
+@dataclass
+class Batch:
+    """Mixtures and targets of one batch.
+
+    Arguments
+    ---------
+    mixtures : torch.Tensor
+        [batch, time]
+    targets : torch.Tensor
+        [batch, sources, time]
+    rows : list of dict
+        The manifest rows, each with the ``variant`` it is in.
+    """
+
+    mixtures: torch.Tensor
+    targets: torch.Tensor
+    rows: list
+
+    def to(self, device):
+        """Returns the batch with its tensors on a device."""
+        return replace(
+            self,
+            mixtures=self.mixtures.to(device, non_blocking=True),
+            targets=self.targets.to(device, non_blocking=True),
+        )
+
+    def pin_memory(self):
+        """Returns the batch with its tensors in page-locked memory."""
+        return replace(
+            self,
+            mixtures=self.mixtures.pin_memory(),
+            targets=self.targets.pin_memory(),
+        )
+
+
+class VariantDataset(torch.utils.data.Dataset):
+    """Rows of a manifest, each readable in any variant that fits it.
+
+    Items are looked up by (index of the row, variant), so that an item does not depend
+    on the epoch, the worker or anything else.
+
+    Arguments
+    ---------
+    rows : list of dict
+        From read_manifest.
+    task : str
+        SB, EB or ES.
+    """
+
+    def __init__(self, rows, task):
+        self.rows, self.task = rows, task
+        self.targets = targets(task)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, key):
+        """Reads only the layers that the variant and the task need."""
+        index, variant = key
+        row = self.rows[index]
+        read = {"mix": _read(row, "mix")}
+
+        def layer(name):
+            if name not in read:
+                read[name] = _read(row, name)
+                if read[name].shape != read["mix"].shape:
+                    raise ValueError(
+                        f"{row[name]}: {len(read[name])} samples, but its mix "
+                        f"{row['mix']} has {len(read['mix'])}. Check the corpus with "
+                        "verify_audio: True"
+                    )
+            return read[name]
+
+        mixture = read["mix"].copy()
+        for name in removed_layers(variant, self.task, row["indoor"]):
+            mixture -= layer(name)
+        sources = [sum(layer(name) for name in group) for group in self.targets]
+        return mixture, np.stack(sources), row | {"variant": variant}
+
+    def pairs(self, per_variant):
+        """Returns the fixed (index, variant) pairs of a validation or test.
+
+        Arguments
+        ---------
+        per_variant : bool
+            True: each row in every variant that fits it. False: in its full mix.
+        """
+        return [
+            (index, variant)
+            for index, row in enumerate(self.rows)
+            for variant in fitting(row["indoor"])
+            if per_variant or variant in FULL_MIX
+        ]
+
+
+def _read(row, name):
+    try:
+        samples, _ = soundfile.read(row[name], dtype="float32")
+    except (RuntimeError, OSError) as error:
+        raise RuntimeError(
+            f"{row[name]} (row {row['id']}, layer {name}) cannot be read: {error}. "
+            "Check the corpus with verify_audio: True"
+        ) from error
+    return samples
+
+
+def collate(items):
+    """Makes a Batch of items of one length."""
+    mixtures, sources, rows = zip(*items, strict=True)
+    return Batch(
+        torch.from_numpy(np.stack(mixtures)), torch.from_numpy(np.stack(sources)), rows
+    )
+
+
+class EpochSampler(torch.utils.data.Sampler):
+    """Draws an epoch's rows, their order and their variants from (seed, epoch, id).
+
+    With several processes each takes every n-th pair, so that the batches of one
+    step together are those of one process with an n times larger batch. Rows that
+    would leave the processes with unequal numbers are left out of that epoch.
+
+    Arguments
+    ---------
+    dataset : VariantDataset
+    curriculum : Curriculum
+    seed : int
+    rank, world_size : int
+        This process and the number of processes.
+    """
+
+    def __init__(self, dataset, curriculum, seed, rank=0, world_size=1):
+        self.dataset, self.curriculum, self.seed = dataset, curriculum, seed
+        self.rank, self.world_size = rank, world_size
+        self.set_epoch(1)
+
+    def set_epoch(self, epoch):
+        """Makes the sampler's (index, variant) pairs those of an epoch."""
+        drawn = []
+        for index, row in enumerate(self.dataset.rows):
+            variant = self.curriculum.draw(self.seed, epoch, row["id"], row["indoor"])
+            if variant is not None:
+                place = keyed.integer(self.seed, epoch, row["id"], "order")
+                drawn.append((place, index, variant))
+        drawn.sort()
+        even = len(drawn) // self.world_size * self.world_size
+        if not even:
+            raise ValueError(
+                f"Epoch {epoch}: no training row has one of the curriculum's variants "
+                f"{', '.join(self.curriculum.variants(epoch))}"
+            )
+        self.pairs = [pair for _, *pair in drawn[self.rank : even : self.world_size]]
+
+    def __iter__(self):
+        return iter(self.pairs)
+
+    def __len__(self):
+        return len(self.pairs)

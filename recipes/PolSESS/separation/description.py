@@ -1,0 +1,101 @@
+"""Reads a model's description without running anything that it names.
+
+A description is YAML of plain values and ``!new:`` tags, as SpeechBrain's, but of known
+classes only. Those are built by ``build``, after all of the file has been read.
+"""
+
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import YAMLError
+from speechbrain.lobes.models import dual_path
+
+from streaming import SeparationError
+
+PRETRAINER = "speechbrain.utils.parameter_transfer.Pretrainer"  # read, never built
+KNOWN_CLASSES = {
+    f"{dual_path.__name__}.{known.__name__}": known
+    for known in (
+        dual_path.Encoder,
+        dual_path.Decoder,
+        dual_path.Dual_Path_Model,
+        dual_path.SBRNNBlock,
+    )
+}
+
+
+class New:
+    """An object that a description asks for, not built yet.
+
+    Arguments
+    ---------
+    name : str
+        Full name of the class.
+    arguments : dict
+        Its keyword arguments.
+    """
+
+    def __init__(self, name, arguments):
+        self.name = name
+        self.arguments = arguments
+
+
+class DescriptionConstructor(SafeConstructor):
+    """Reads YAML as plain values and New; every other tag is an error."""
+
+    def new(self, name, node):
+        """Reads ``!new:name {arguments}``."""
+        if name not in KNOWN_CLASSES and name != PRETRAINER:
+            self.refuse(node)
+        return New(name, self.construct_mapping(node, deep=True))
+
+    def refuse(self, node):
+        """Raises for any tag that could name code."""
+        raise SeparationError(
+            f"tag {node.tag!r} in line {node.start_mark.line + 1} is refused: a model "
+            f"is built of {', '.join(KNOWN_CLASSES)} only"
+        )
+
+
+DescriptionConstructor.add_multi_constructor("!new:", DescriptionConstructor.new)
+DescriptionConstructor.add_constructor(None, DescriptionConstructor.refuse)
+
+
+def read_description(file, constructor=DescriptionConstructor):
+    """Reads a hyperparams.yaml without importing or calling anything it names.
+
+    Arguments
+    ---------
+    file : Path
+    constructor : class
+        What its tags may stand for.
+
+    Returns
+    -------
+    dict
+        Plain values and New.
+
+    Raises
+    ------
+    SeparationError
+        If the file cannot be read, is no YAML mapping or has other tags.
+    """
+    reader = YAML(typ="safe", pure=True)
+    reader.Constructor = constructor
+    try:
+        description = reader.load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, YAMLError, RecursionError, SeparationError) as error:
+        reason = " ".join(str(error).split())
+        raise SeparationError(f"{file}: {reason}") from error
+    if not isinstance(description, dict):
+        raise SeparationError(f"{file}: expected a mapping of keys to values")
+    return description
+
+
+def build(value, built):
+    """Builds a New and those in its arguments; one that is named twice is shared."""
+    if not isinstance(value, New):
+        return value
+    if value not in built:
+        arguments = {k: build(v, built) for k, v in value.arguments.items()}
+        built[value] = KNOWN_CLASSES[value.name](**arguments)
+    return built[value]

@@ -1,0 +1,289 @@
+"""Test-time scores of each mixture, and their summary, table and files."""
+
+import json
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from pystoi import stoi
+from torchmetrics.functional.audio import signal_distortion_ratio
+
+from corpus import keyed
+from metrics import permute_to_best, si_sdr
+from variants import FULL_MIX, VARIANTS
+
+try:
+    from pesq import PesqError, pesq
+except ImportError:  # optional: needs a C compiler to install
+    pesq = None
+
+METRICS = {  # column -> title and decimals in the table
+    "si_sdr": ("SI-SDR", 2),
+    "si_sdri": ("SI-SDRi", 2),
+    "sdri": ("SDRi", 2),
+    "stoi": ("STOI", 3),
+    "pesq": ("PESQ", 2),
+}
+WITH_INTERVAL = ("si_sdr", "si_sdri")  # columns whose interval the table shows
+ROW_COLUMNS = ("id", "variant", "indoor", "ssr", "scene_class", "event_class")
+FULL_MIX_GROUP = "+".join(FULL_MIX)
+PESQ_MODES = {8000: "nb", 16000: "wb"}  # ITU-T P.862 and P.862.2
+
+# Keeps the filter of BSS-eval solvable for targets with empty bands. On real speech
+# at 8 and 16 kHz, scores of -20..60 dB moved by at most 0.0002 dB (0.01 dB at 1e-10).
+SDR_LOAD = 1e-12
+
+
+@torch.no_grad()
+def score(mixtures, estimates, targets, sample_rate, executor=None):
+    """Returns the scores of a batch, whatever its size, one dict per item.
+
+    The estimates are put into the order of the targets by SI-SDR first. Improvements
+    (SI-SDRi, SDRi) are the estimate's score minus the mixture's against the same
+    target. SDR is BSS-eval's, with a distortion filter of 512 taps. What is undefined
+    is NaN: all scores of a silent target, STOI and PESQ of a silent estimate or of too
+    little speech, PESQ without the package ``pesq`` or at rates other than 8 kHz
+    (narrow band) and 16 kHz (wide band).
+
+    Arguments
+    ---------
+    mixtures : torch.Tensor
+        Inputs of the model, shape [B, T].
+    estimates : torch.Tensor
+        Estimated sources in any order and at any level, shape [B, S, T].
+    targets : torch.Tensor
+        True sources, shape [B, S, T].
+    sample_rate : int
+        Of all signals, in Hz.
+    executor : concurrent.futures.Executor, optional
+        Runs STOI and PESQ of the sources, which take most of the time, in parallel.
+        Processes, not threads: the scores themselves hold the interpreter's lock.
+
+    Returns
+    -------
+    list of dict
+        B dicts with si_sdr, si_sdri, sdri (dB), stoi (0..1) and pesq (MOS), each the
+        mean over the sources; for S > 1 also those of each source: si_sdr_1, ...
+    """
+    estimates, targets = estimates.float(), targets.float()
+    estimates, best = permute_to_best(estimates, targets)
+    mixtures = mixtures.float()[:, None].expand_as(targets)
+
+    undefined = torch.where(targets.any(-1), 0.0, torch.nan)
+    columns = {
+        "si_sdr": best + undefined,
+        "si_sdri": best - si_sdr(mixtures, targets) + undefined,
+        "sdri": _sdr(estimates, targets) - _sdr(mixtures, targets) + undefined,
+    }
+    columns = {name: values.cpu().numpy() for name, values in columns.items()}
+
+    pairs = [
+        signals.cpu().numpy().reshape(-1, targets.shape[-1])
+        for signals in (targets, estimates)
+    ]
+    run = executor.map if executor else map
+    perceptual = list(run(_stoi_and_pesq, *pairs, [sample_rate] * len(pairs[0])))
+    perceptual = np.reshape(perceptual, (*best.shape, 2))
+    columns |= {"stoi": perceptual[..., 0], "pesq": perceptual[..., 1]}
+
+    return [
+        _item({name: values[item] for name, values in columns.items()})
+        for item in range(len(best))
+    ]
+
+
+def _item(scores):
+    """Returns means over the sources and, where there are several, the sources'."""
+    row = {name: float(values.mean()) for name, values in scores.items()}
+    if len(scores["si_sdr"]) > 1:
+        for name, values in scores.items():
+            row |= {f"{name}_{i}": float(v) for i, v in enumerate(values, start=1)}
+    return row
+
+
+def _sdr(estimates, targets):
+    """Returns BSS-eval's SDR in dB within -100..100, shape [B, S]."""
+    ratios = signal_distortion_ratio(
+        estimates.double(), targets.double(), load_diag=SDR_LOAD
+    )
+    return ratios.clamp(-100, 100)
+
+
+def _stoi_and_pesq(target, estimate, sample_rate):
+    """Returns STOI and PESQ of one source, NaN where they are undefined."""
+    if not (target.any() and estimate.any() and np.isfinite(estimate).all()):
+        return np.nan, np.nan
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)
+        try:
+            intelligibility = float(stoi(target, estimate, sample_rate))
+        except RuntimeWarning:
+            intelligibility = np.nan
+    quality = np.nan
+    if pesq and sample_rate in PESQ_MODES:
+        try:
+            quality = pesq(sample_rate, target, estimate, PESQ_MODES[sample_rate])
+        except PesqError:  # too short, or no utterance found
+            pass
+    return intelligibility, quality
+
+
+def summarise(rows, seed=0, resamples=1000):
+    """Returns the mean of each metric with its 95 % percentile bootstrap interval.
+
+    Arguments
+    ---------
+    rows : pandas.DataFrame
+        One row per recording and variant: columns variant and those of METRICS.
+        NaN are left out and counted.
+    seed : int
+        Of the resampling, which also depends on group and metric, not on what else
+        is summarised.
+    resamples : int
+        Number of bootstrap samples.
+
+    Returns
+    -------
+    dict
+        Group -> {"rows": n, metric: {"mean", "low", "high", "missing"}, ...}; a value
+        is None where no score is defined. Groups are the variants, in the order of
+        VARIANTS, then SER+SE (the full mixtures), each where it has rows.
+    """
+    groups = {variant: rows[rows["variant"] == variant] for variant in VARIANTS}
+    groups[FULL_MIX_GROUP] = rows[rows["variant"].isin(FULL_MIX)]
+    return {
+        group: {
+            "rows": len(members),
+            **{
+                metric: _interval(
+                    members[metric].to_numpy(float),
+                    keyed.generator(seed, "bootstrap", group, metric),
+                    resamples,
+                )
+                for metric in METRICS
+            },
+        }
+        for group, members in groups.items()
+        if len(members)
+    }
+
+
+def _interval(values, generator, resamples):
+    """Returns mean, interval and number of missing values of one metric."""
+    defined = values[~np.isnan(values)]
+    result = {"mean": None, "low": None, "high": None}
+    if len(defined):
+        means = [
+            generator.choice(defined, len(defined)).mean() for _ in range(resamples)
+        ]
+        low, high = np.percentile(means, [2.5, 97.5])
+        result = {"mean": float(defined.mean()), "low": float(low), "high": float(high)}
+    return {**result, "missing": len(values) - len(defined)}
+
+
+def write_results(rows, folder, seed, provenance):
+    """Writes test_results.csv (each row) and summary.json; returns the summary.
+
+    The summary is made from the rounded rows as written, so that the CSV alone
+    gives it again.
+
+    Arguments
+    ---------
+    rows : list of dict
+        One per recording and variant: ROW_COLUMNS and what ``score`` returns.
+    folder : str or pathlib.Path
+        Where to write; existing results there are replaced.
+    seed : int
+        Of the bootstrap.
+    provenance : dict
+        What the scores came from (checkpoint, epoch, versions, ...), for summary.json.
+
+    Returns
+    -------
+    dict
+        As from ``summarise``.
+
+    Raises
+    ------
+    ValueError
+        If there are no rows.
+    """
+    if not rows:
+        raise ValueError(
+            f"No test rows were scored, so there is nothing to write to {folder}: "
+            "check that the test manifest has rows and that a variant fits them"
+        )
+    table = pd.DataFrame(rows)
+    scores = [name for name in table.columns if name not in ROW_COLUMNS]
+    table = table[[*ROW_COLUMNS, *scores]].round({name: 4 for name in scores})
+    place = table["variant"].map(VARIANTS.index)
+    table = table.assign(place=place).sort_values(["id", "place"]).drop(columns="place")
+    summary = summarise(table, seed)
+
+    _write(
+        Path(folder) / "test_results.csv",
+        table.to_csv(index=False, float_format="%.4f"),
+    )
+    report = {"provenance": provenance, "scores": summary}
+    _write(
+        Path(folder) / "summary.json",
+        json.dumps(report, indent=2, ensure_ascii=False) + "\n",
+    )
+    return summary
+
+
+def _write(path, text):
+    """Writes a text file that is never half-written under its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(temporary, path)
+
+
+def format_table(summary):
+    """Returns a summary as a plain text table, one line per group.
+
+    Arguments
+    ---------
+    summary : dict
+        As from ``summarise``.
+
+    Returns
+    -------
+    str
+        Columns variant, n, SI-SDR and SI-SDRi with their 95 % interval, SDRi (all dB),
+        STOI, PESQ; "–" where no score is defined.
+    """
+    titles = [
+        f"{title} [95 % CI]" if metric in WITH_INTERVAL else title
+        for metric, (title, _) in METRICS.items()
+    ]
+    lines = [["variant", "n", *titles]]
+    for group, scores in summary.items():
+        cells = [_cell(scores[metric], metric) for metric in METRICS]
+        lines.append([group, str(scores["rows"]), *cells])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["─" * width for width in widths])
+    return "\n".join(
+        "  ".join(
+            [
+                line[0].ljust(widths[0]),
+                *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)),
+            ]
+        )
+        for line in lines
+    )
+
+
+def _cell(score, metric):
+    """Returns one metric of one group as text."""
+    if score["mean"] is None:
+        return "–"
+    decimals = METRICS[metric][1]
+    text = f"{score['mean']:.{decimals}f}"
+    if metric in WITH_INTERVAL:
+        text += f" [{score['low']:.{decimals}f}, {score['high']:.{decimals}f}]"
+    return text

@@ -1,0 +1,183 @@
+"""Writes a trained model as a folder that SpeechBrain and ``inference`` load."""
+
+import shutil
+from pathlib import Path
+
+import safetensors.torch
+import speechbrain
+import torch
+from ruamel.yaml import YAML
+from ruamel.yaml.representer import SafeRepresenter
+
+from description import (
+    KNOWN_CLASSES,
+    PRETRAINER,
+    DescriptionConstructor,
+    New,
+    read_description,
+)
+from inference import HPARAMS_FILE, MODULES, WEIGHTS_FILE, Separator
+from variants import num_sources
+
+# Classes that differ from SpeechBrain's in training only: the class that evaluates
+# alike with the same weights, and the arguments it needs instead.
+STOCK_CLASSES = {
+    "extra_models.dropout_rnn.DropoutRNNBlock": (
+        "speechbrain.lobes.models.dual_path.SBRNNBlock",
+        {"num_layers": 1, "dropout": 0.0},
+    ),
+}
+
+README = """\
+# Speech separation model ({task}, {sample_rate} Hz, {num_spks} source(s))
+
+Trained on PolSESS mixtures with SpeechBrain; `hyperparams.yaml` says from which seed
+and epoch, with which validation score and versions. Input: mono, {sample_rate} Hz.
+
+With SpeechBrain alone (reads the `.ckpt` files, which are pickles):
+
+    from speechbrain.inference.separation import SepformerSeparation
+    model = SepformerSeparation.from_hparams(source=FOLDER, savedir=CACHE)
+    estimates = model.separate_batch(mixtures)  # [batch, time] -> [batch, time, source]
+
+With the recipe (reads `model.safetensors`, any file length, rate and channels):
+
+    python separate.py FOLDER recording.wav --out separated
+"""
+
+
+class TrainingConstructor(DescriptionConstructor):
+    """Reads the hyperparams.yaml of a training run, which is our own.
+
+    Objects that are no part of the model are read by name only and never written.
+    """
+
+    def new(self, name, node):
+        """Reads ``!new:`` and names the stock equivalent of training classes."""
+        if name in STOCK_CLASSES:
+            name, changed = STOCK_CLASSES[name]
+            return New(name, self.construct_mapping(node, deep=True) | changed)
+        return super().new(name, node) if name in KNOWN_CLASSES else New(name, {})
+
+    def number_of_sources(self, node):
+        """Reads the model's ``num_spks`` as a number."""
+        return num_sources(*self.construct_sequence(node))
+
+    def other(self, node):
+        """Keeps what an export cannot hold nameable: reading it back refuses it."""
+        return New(node.tag, {})
+
+
+TrainingConstructor.add_multi_constructor("!new:", TrainingConstructor.new)
+TrainingConstructor.add_constructor(
+    "!apply:variants.num_sources", TrainingConstructor.number_of_sources
+)
+TrainingConstructor.add_constructor(None, TrainingConstructor.other)
+
+
+class DescriptionRepresenter(SafeRepresenter):
+    """Writes New as ``!new:`` tags."""
+
+    def new(self, value):
+        """Writes one object."""
+        return self.represent_mapping(f"!new:{value.name}", value.arguments)
+
+
+DescriptionRepresenter.add_representer(New, DescriptionRepresenter.new)
+
+
+def export_model(hparams_file, modules, folder, provenance):
+    """Writes a pretrained model: description, weights and how to use them.
+
+    The folder is written beside its final name and loaded once before it gets that
+    name, so an earlier export is only ever replaced by one that works.
+
+    Arguments
+    ---------
+    hparams_file : str or Path
+        The hyperparams.yaml of the training run, references resolved.
+    modules : dict
+        encoder, masknet and decoder with the weights to export; wrapped by DDP or
+        torch.compile or not.
+    folder : str or Path
+        What to write: hyperparams.yaml, model.safetensors, README.md and one
+        ``.ckpt`` a module.
+    provenance : dict
+        Where the weights come from: seed, epoch, score, version of the recipe.
+        Those of torch and SpeechBrain are added.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds something that is no export.
+    SeparationError
+        If the model is not made of classes that an export may name.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / HPARAMS_FILE).is_file():
+        raise FileExistsError(
+            f"{folder}: is there and is no export; remove it or export elsewhere"
+        )
+    hparams = read_description(Path(hparams_file), TrainingConstructor)
+    specified = {name: hparams["modules"][name] for name in MODULES}
+    description = {
+        "sample_rate": hparams["sample_rate"],
+        "num_spks": num_sources(hparams["task"]),
+        "task": hparams["task"],
+        "provenance": _plain(provenance)
+        | {"torch": str(torch.__version__), "speechbrain": speechbrain.__version__},
+        "modules": specified,
+        "pretrainer": New(PRETRAINER, {"loadables": dict(specified)}),
+    }
+    states = {name: _state(modules[name]) for name in MODULES}
+
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    writer = YAML(typ="safe", pure=True)
+    writer.Representer = DescriptionRepresenter
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False
+    writer.dump(description, partial / HPARAMS_FILE)
+    readme = README.format(**description)
+    (partial / "README.md").write_text(readme, encoding="utf-8")
+    for name, state in states.items():
+        torch.save(state, partial / f"{name}.ckpt")
+    weights = {
+        f"{name}.{key}": value
+        for name, state in states.items()
+        for key, value in state.items()
+    }
+    (partial / WEIGHTS_FILE).write_bytes(safetensors.torch.save(weights))
+
+    Separator.from_export(partial)
+    earlier = folder.with_name(f".{folder.name}.earlier")
+    shutil.rmtree(earlier, ignore_errors=True)
+    if folder.exists():
+        folder.rename(earlier)
+    partial.rename(folder)
+    shutil.rmtree(earlier, ignore_errors=True)
+    return folder
+
+
+def _state(module):
+    """Returns a module's weights on the CPU, without the wrappers of training."""
+    module = getattr(module, "_orig_mod", module)  # torch.compile
+    if isinstance(module, torch.nn.parallel.DistributedDataParallel):
+        module = module.module
+    return {
+        key: value.detach().cpu().clone() for key, value in module.state_dict().items()
+    }
+
+
+def _plain(provenance):
+    """Turns NumPy and torch scalars into numbers that YAML knows."""
+    return {
+        key: value.item() if hasattr(value, "item") else value
+        for key, value in provenance.items()
+    }

@@ -1,0 +1,1 @@
+"""Models and layers that SpeechBrain has no lobe for."""

@@ -1,0 +1,60 @@
+"""Train loggers: a file always; TensorBoard and Weights & Biases by a key."""
+
+import shutil
+from pathlib import Path
+
+from speechbrain.utils.train_logger import TensorboardLogger, WandBLogger
+
+from corpus import keyed
+
+
+def start_loggers(hparams, history):
+    """Returns the loggers of a run, which show what its history says.
+
+    The file and TensorBoard are written anew from the history, so that epochs which a
+    killed run had logged but not saved do not stand there twice. W&B goes on with
+    the run of the same output folder, where epochs have their numbers.
+
+    Arguments
+    ---------
+    hparams : SimpleNamespace
+        Keys output_folder, train_logger (the file's), tensorboard, wandb.
+    history : list of dict
+        Arguments of log_stats of the epochs so far.
+
+    Returns
+    -------
+    list of TrainLogger
+    """
+    folder = Path(hparams.output_folder)
+    Path(hparams.train_logger.save_file).write_text("", encoding="utf-8")
+    loggers = [hparams.train_logger]
+    if hparams.tensorboard:
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+        loggers.append(TensorboardLogger(str(folder / "tensorboard")))
+    for entry in history:
+        log(loggers, entry)
+    if hparams.wandb:
+        loggers.append(_start_wandb(folder))
+    return loggers
+
+
+def log(loggers, entry):
+    """Gives an epoch's entry of the history to all loggers."""
+    for logger in loggers:
+        logger.log_stats(**entry, verbose=False)
+
+
+def _start_wandb(folder):
+    try:
+        import wandb
+    except ImportError as error:
+        raise ImportError("wandb: True needs the package: pip install wandb") from error
+    return WandBLogger(
+        wandb.init,
+        project="PolSESS",
+        name="-".join(folder.parts[-2:]),
+        id=keyed.name(str(folder.resolve())),
+        resume="allow",
+        dir=str(folder),
+    )

@@ -1,0 +1,1 @@
+../polsess_prepare.py

@@ -1,0 +1,56 @@
+"""What a run tells Oríon: minus the best validation SI-SDR, whatever happens.
+
+Under ``orion hunt`` the environment names a file for the results. A trial that dies
+without reporting would stall the search's algorithm, so a failure reports a finite bad
+value with the reason; only Ctrl-C leaves the trial to be taken up again.
+"""
+
+import json
+import os
+import sys
+import traceback
+from contextlib import contextmanager
+
+RESULTS_VARIABLE = "ORION_RESULTS_PATH"
+INTERRUPT_VARIABLE = "ORION_INTERRUPT_CODE"
+FAILED_OBJECTIVE = 100.0  # minus dB: far worse than any model
+
+
+def is_trial():
+    """Returns whether this process is a trial of ``orion hunt``."""
+    return RESULTS_VARIABLE in os.environ
+
+
+def report(objective, statistics):
+    """Reports a result to Oríon; without Oríon, does nothing.
+
+    Arguments
+    ---------
+    objective : float
+        To be minimised, in dB.
+    statistics : dict
+        Numbers to be kept with the trial.
+    """
+    if not is_trial():
+        return
+    results = [{"name": "objective", "type": "objective", "value": objective}]
+    results += [
+        {"name": name, "type": "statistic", "value": value}
+        for name, value in statistics.items()
+    ]
+    with open(os.environ[RESULTS_VARIABLE], "w", encoding="utf-8") as file:
+        json.dump(results, file)
+
+
+@contextmanager
+def reported_failures():
+    """Turns exceptions of a trial into reports; without Oríon, lets them pass."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(int(os.environ.get(INTERRUPT_VARIABLE, 130)))
+    except Exception as error:
+        if not is_trial():
+            raise
+        traceback.print_exc()
+        report(FAILED_OBJECTIVE, {"failure": f"{type(error).__name__}: {error}"})

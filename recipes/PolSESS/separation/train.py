@@ -1,0 +1,473 @@
+#!/usr/bin/env python3
+"""Trains and tests a separation model on PolSESS: one script for all models.
+
+    python train.py hparams/dprnn.yaml --seed 123 --data_folder /path/to/PolSESS
+
+Without --data_folder the embedded trial corpus is made and used. Started again with the
+same command, a run goes on exactly where it was killed. Every key of the YAML can be
+overridden on the command line; `--test_only True` tests the best checkpoint again.
+"""
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+import speechbrain as sb
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain.nnet.schedulers import update_learning_rate
+from speechbrain.utils.checkpoints import ckpt_recency
+from speechbrain.utils.distributed import (
+    ddp_barrier,
+    ddp_init_group,
+    if_main_process,
+    run_on_main,
+)
+from speechbrain.utils.logger import get_logger
+from tqdm import tqdm
+
+import search
+from command_line import as_flags
+from corpus import keyed
+from corpus.build import CorpusSettings, build_corpus
+from corpus.embedded import make_sources
+from corpus.locks import hold
+from curriculum import Curriculum
+from curve import plot_learning_curve
+from dataset import EpochSampler, VariantDataset, collate, read_manifest
+from evaluation import format_table, score, write_results
+from export import export_model
+from loggers import log, start_loggers
+from masking import separate
+from metrics import permute_to_best, pit_loss, si_sdr
+from polsess_prepare import prepare_polsess
+from state import TrainState
+
+logger = get_logger(__name__)
+
+
+class TrainingStopped(RuntimeError):
+    """Training cannot go on; the message says what to try."""
+
+
+class Separation(sb.Brain):
+    """Trains by permutation-invariant SI-SDR, validates, and tests per variant."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.rank = getattr(self, "rank", 0)
+        self.world_size = 1
+        if self.distributed_launch:
+            self.world_size = torch.distributed.get_world_size()
+        self.curriculum = Curriculum(self.hparams.curriculum)
+        self.state = TrainState()
+        self.checkpointer.add_recoverable("state", self.state)
+        self.bar = None
+
+    # Forward pass and objective
+
+    def compute_forward(self, batch, stage):
+        """Returns estimates [batch, sources, time] of a batch's mixtures."""
+        return separate(self.modules, batch.mixtures)
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Returns the loss in dB; keeps the scores when not training."""
+        if stage == sb.Stage.TRAIN:
+            return pit_loss(predictions, batch.targets)
+        if stage == sb.Stage.VALID:
+            scores = self._valid_scores(predictions, batch)
+        else:
+            scores = score(
+                batch.mixtures, predictions, batch.targets, self.hparams.sample_rate
+            )
+        self.scores += [
+            {"id": row["id"], "variant": row["variant"], **result}
+            for row, result in zip(batch.rows, scores, strict=True)
+        ]
+        return -torch.tensor([result["si_sdr"] for result in scores]).mean()
+
+    @staticmethod
+    def _valid_scores(predictions, batch):
+        _, scores = permute_to_best(predictions, batch.targets)
+        before = si_sdr(batch.mixtures.unsqueeze(1), batch.targets)
+        return [
+            {"si_sdr": after, "si_sdri": after - at_first}
+            for after, at_first in zip(
+                scores.mean(1).tolist(), before.mean(1).tolist(), strict=True
+            )
+        ]
+
+    # Training steps
+
+    def fit_batch(self, batch):
+        """Does one step; one that is not finite is left out and counted.
+
+        A window of accumulated gradients is stepped or left out as a whole; the last
+        one of an epoch may be shorter.
+        """
+        factor = self.grad_accumulation_factor
+        position = (self.step - 1) % factor
+        window = min(factor, self.steps_per_epoch - (self.step - 1 - position))
+        should_step = position == window - 1
+        if position == 0:
+            self.window_is_finite = True
+        epoch = self.hparams.epoch_counter.current
+        torch.manual_seed(
+            keyed.integer(self.hparams.seed, epoch, self.step, self.rank) >> 1
+        )
+        batch = batch.to(self.device)
+        self.state.items += len(batch.rows) * self.world_size
+        try:
+            with self.no_sync(not should_step):
+                with self.training_ctx:
+                    predictions = self.compute_forward(batch, sb.Stage.TRAIN)
+                    loss = self.compute_objectives(predictions, batch, sb.Stage.TRAIN)
+                self.window_is_finite &= self._finite_everywhere(loss)
+                if self.window_is_finite:
+                    self.scaler.scale(loss / window).backward()
+            if should_step:
+                self.optimizers_step()
+        except torch.OutOfMemoryError as error:
+            raise TrainingStopped(
+                f"The device ran out of memory with batch_size "
+                f"{self.hparams.batch_size} and grad_accumulation_factor {factor}. Try "
+                f"--batch_size {max(1, self.hparams.batch_size // 2)} "
+                f"--grad_accumulation_factor {2 * factor}, which trains the same"
+            ) from error
+        self.bar.update()
+        return loss.detach().cpu()
+
+    def _finite_everywhere(self, loss):
+        """Returns whether the loss is finite in every process."""
+        finite = torch.isfinite(loss.detach()).float()
+        if self.distributed_launch:
+            torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
+        return bool(finite)
+
+    def optimizers_step(self):
+        """Unscales, clips and steps, unless something was not finite."""
+        stepped = False
+        if self.window_is_finite:
+            self.scaler.unscale_(self.optimizer)
+            norm = torch.nn.utils.clip_grad_norm_(
+                self.modules.parameters(), self.hparams.grad_clip_norm
+            )
+            stepped = bool(torch.isfinite(norm))
+            if stepped:
+                self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.zero_grad(set_to_none=True)
+        self.optimizer_step += 1
+        state = self.state
+        state.skipped_in_a_row = 0 if stepped else state.skipped_in_a_row + 1
+        state.skipped += not stepped
+        if state.skipped_in_a_row >= self.nonfinite_patience:
+            raise TrainingStopped(
+                f"{state.skipped_in_a_row} steps in a row were not finite "
+                f"(nonfinite_patience). Try a lower lr (now {self._lr():.3g}), a lower "
+                f"grad_clip_norm, or precision bf16 or fp32 (now {self.precision}); "
+                "check the corpus with verify_audio: True"
+            )
+
+    def update_average(self, loss, avg_loss):
+        """Averages over finite losses alone, by their own number."""
+        if not self.modules.training:
+            return super().update_average(loss, avg_loss)
+        if torch.isfinite(loss):
+            self.state.finite_steps += 1
+            avg_loss += (float(loss) - avg_loss) / self.state.finite_steps
+        self.bar.set_postfix_str(
+            f"SI-SDR {-avg_loss:.2f} dB, lr {self._lr():.2e}"
+            + f", {self.state.skipped} skipped" * bool(self.state.skipped)
+        )
+        return avg_loss
+
+    def _lr(self):
+        return self.optimizer.param_groups[0]["lr"]
+
+    # Data
+
+    def _train_loader_specifics(self, dataset, loader_kwargs):
+        """Gives the training loader its keyed sampler, also under DDP."""
+        self.train_sampler = EpochSampler(
+            dataset, self.curriculum, self.hparams.seed, self.rank, self.world_size
+        )
+        return {**loader_kwargs, "sampler": self.train_sampler}
+
+    # Stages
+
+    def on_fit_start(self):
+        """Recovers, and makes the logs those of the recovered state."""
+        super().on_fit_start()
+        if not if_main_process():
+            return
+        self.loggers = start_loggers(self.hparams, self.state.history)
+        if self.state.items:
+            finished = len(self.state.history)
+            logger.info(f"Going on after epoch {finished}, step {self.step}")
+
+    def on_stage_start(self, stage, epoch=None):
+        """Sets the epoch's sampler and a progress bar."""
+        self.scores = []
+        if stage != sb.Stage.TRAIN:
+            return
+        self.began = time.monotonic()
+        self.train_sampler.set_epoch(epoch)
+        self.steps_per_epoch = -(-len(self.train_sampler) // self.hparams.batch_size)
+        if self.step == 0:
+            self.state.finite_steps = 0
+        variants = " ".join(self.curriculum.variants(epoch))
+        self.bar = tqdm(
+            desc=f"epoch {epoch}/{self.hparams.N_epochs} ({variants})",
+            initial=self.step,
+            total=self.steps_per_epoch,
+            dynamic_ncols=True,
+            disable=self.noprogressbar or not if_main_process(),
+        )
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Gathers scores; after validation schedules, logs and saves."""
+        if stage == sb.Stage.TRAIN:
+            self.bar.close()
+            counted = stage_loss if self.state.finite_steps else float("nan")
+            self.train_si_sdr = -self._mean_over_processes(counted)
+            return
+        self.scores = self._gather(self.scores)
+        if stage == sb.Stage.VALID:
+            self._end_epoch(epoch)
+
+    def _end_epoch(self, epoch):
+        valid = {
+            name: sum(row[name] for row in self.scores) / len(self.scores)
+            for name in ("si_sdr", "si_sdri")
+        }
+        monitored = valid["si_sdri" if self.hparams.valid_per_variant else "si_sdr"]
+        if monitored != monitored:
+            raise TrainingStopped(
+                f"The validation score of epoch {epoch} is not a number: the weights "
+                "are spoilt. Try a lower lr or grad_clip_norm, or precision fp32"
+            )
+        state, lr = self.state, self._lr()
+        if state.best_score is None or monitored > state.best_score:
+            state.best_score, state.best_epoch = monitored, epoch
+        self.hparams.epoch_counter.update_metric(monitored)
+        if self.curriculum.plateau_acts(epoch):
+            _, new_lr = self.hparams.lr_scheduler([self.optimizer], epoch, -monitored)
+            update_learning_rate(self.optimizer, new_lr)
+        entry = {
+            "stats_meta": {"epoch": epoch, "lr": lr, "skipped": state.skipped},
+            "train_stats": {"loss": -self.train_si_sdr, "si_sdr": self.train_si_sdr},
+            "valid_stats": {"loss": -valid["si_sdr"], **valid},
+        }
+        state.history.append(entry)
+        state.seconds += time.monotonic() - self.began
+        self.checkpointer.save_and_keep_only(
+            meta={"score": monitored, "epoch": epoch},
+            max_keys=["score"],
+            importance_keys=[ckpt_recency],
+            keep_recent=False,
+            num_to_keep=2,
+        )
+        if if_main_process():
+            log(self.loggers, entry)
+            self._plot()
+            logger.info(
+                f"Epoch {epoch}: training SI-SDR {self.train_si_sdr:.2f} dB, "
+                f"validation SI-SDR {valid['si_sdr']:.2f} dB, SI-SDRi "
+                f"{valid['si_sdri']:.2f} dB (best score {state.best_score:.2f} dB in "
+                f"epoch {state.best_epoch}); {time.monotonic() - self.began:.0f} s"
+            )
+
+    def _plot(self):
+        path = Path(self.hparams.output_folder) / "learning_curve.png"
+        title = f"{self.hparams.task}, seed {self.hparams.seed}: {path.parent}"
+        plot_learning_curve(self.state.history, self.curriculum, path, title)
+
+    def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
+        """Saves between windows of accumulated gradients only."""
+        due = super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
+        return due and self.step % self.grad_accumulation_factor == 0
+
+    def _gather(self, rows):
+        """Returns the score rows of all processes, in one order for any number."""
+        if self.distributed_launch:
+            parts = [None] * self.world_size
+            torch.distributed.all_gather_object(parts, rows)
+            rows = [row for part in parts for row in part]
+        return sorted(rows, key=lambda row: (row["id"], row["variant"]))
+
+    def _mean_over_processes(self, value):
+        if not self.distributed_launch:
+            return value
+        total = torch.tensor(value, device=self.device)
+        torch.distributed.all_reduce(total)
+        return float(total) / self.world_size
+
+    def _fit_valid(self, valid_set, epoch, enable):
+        super()._fit_valid(valid_set, epoch, not self.bar.disable)
+
+    def evaluate_batch(self, batch, stage):
+        """Scores one batch."""
+        return super().evaluate_batch(batch.to(self.device), stage)
+
+    def fixed_loader(self, dataset, per_variant, batch_size):
+        """Returns a loader of this process' share of a dataset's fixed pairs."""
+        pairs = dataset.pairs(per_variant)[self.rank :: self.world_size]
+        return torch.utils.data.DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=pairs,
+            collate_fn=collate,
+            num_workers=self.hparams.num_workers,
+        )
+
+
+def find_corpus(hparams):
+    """Returns the corpus folder; without one, makes the embedded corpus."""
+    if hparams["data_folder"]:
+        return hparams["data_folder"]
+    folder = hparams["embedded_folder"]
+    logger.warning(
+        f"data_folder is not given: using the embedded corpus in {folder}, synthetic "
+        "speech and sounds for trying things out. Its scores are not results."
+    )
+    items = hparams["embedded_items"]
+    held_out = max(4, items // 10)
+    settings = CorpusSettings((items, held_out, held_out), hparams["sample_rate"])
+
+    def make():
+        with hold(folder, wait=True):
+            build_corpus(folder, make_sources(folder), settings)
+
+    run_on_main(make)
+    return folder
+
+
+def dataio_prep(hparams, data_folder):
+    """Returns the datasets of train, val and test by name."""
+    return {
+        subset: VariantDataset(
+            read_manifest(
+                Path(hparams["save_folder"]) / f"{subset}.csv",
+                data_folder,
+                hparams["train_items"] if subset == "train" else None,
+            ),
+            hparams["task"],
+        )
+        for subset in ("train", "val", "test")
+    }
+
+
+def test(brain, dataset):
+    """Tests the best checkpoint in every variant; writes and prints the results."""
+    hparams = brain.hparams
+    if brain.checkpointer.find_checkpoint(max_key="score") is None:
+        raise FileNotFoundError(
+            f"{hparams.save_folder}: no checkpoint to test. Train first, with the same "
+            "output_folder"
+        )
+    loader = brain.fixed_loader(dataset, True, hparams.test_batch_size)
+    brain.evaluate(loader, max_key="score", progressbar=not brain.noprogressbar)
+    if not if_main_process():
+        return
+    rows = {row["id"]: row for row in dataset.rows}
+    columns = ("indoor", "ssr", "scene_class", "event_class")
+    results = [
+        result | {name: rows[result["id"]][name] for name in columns}
+        for result in brain.scores
+    ]
+    folder = Path(hparams.output_folder)
+    summary = write_results(results, folder, hparams.seed, provenance(brain))
+    print(format_table(summary))
+    logger.info(f"Per-file scores: {folder / 'test_results.csv'}")
+
+
+def provenance(brain):
+    """Returns what a score or an export comes from."""
+    return {
+        "command": " ".join(sys.argv),
+        "seed": brain.hparams.seed,
+        "task": brain.hparams.task,
+        "epoch": brain.state.best_epoch,
+        "validation_score": brain.state.best_score,
+        "items": brain.state.items,
+        "device": str(brain.device),
+        "torch": torch.__version__,
+        "speechbrain": sb.__version__,
+    }
+
+
+def main(arguments):
+    """Prepares, trains, tests and exports."""
+    hparams_file, run_opts, overrides = sb.parse_arguments(as_flags(arguments))
+    if not torch.cuda.is_available():
+        run_opts = dataclasses.replace(
+            run_opts,
+            distributed_backend="gloo",
+            overridden_args=run_opts.overridden_args | {"distributed_backend"},
+        )
+    ddp_init_group(run_opts)
+    with open(hparams_file, encoding="utf-8") as file:
+        hparams = load_hyperpyyaml(file, overrides)
+    if not if_main_process():
+        run(hparams_file, hparams, run_opts, overrides)
+        return
+    with hold(hparams["output_folder"]):
+        run(hparams_file, hparams, run_opts, overrides)
+
+
+def run(hparams_file, hparams, run_opts, overrides):
+    """Does the work of main, in an output folder that is this run's alone."""
+    output_folder = Path(hparams["output_folder"])
+    sb.create_experiment_directory(str(output_folder), hparams_file, overrides)
+    data_folder = find_corpus(hparams)
+    run_on_main(
+        prepare_polsess,
+        kwargs={
+            "data_folder": data_folder,
+            "save_folder": hparams["save_folder"],
+            "sample_rate": hparams["sample_rate"],
+            "strict": hparams["strict"],
+            "verify_audio": hparams["verify_audio"],
+            "skip_prep": hparams["skip_prep"],
+        },
+    )
+    datasets = dataio_prep(hparams, data_folder)
+    brain = Separation(
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.fit(
+        hparams["epoch_counter"],
+        datasets["train"],
+        brain.fixed_loader(
+            datasets["val"], hparams["valid_per_variant"], hparams["test_batch_size"]
+        ),
+        progressbar=False,  # the Brain's own shows SI-SDR
+        train_loader_kwargs={
+            "batch_size": hparams["batch_size"],
+            "num_workers": hparams["num_workers"],
+            "collate_fn": collate,
+        },
+    )
+    if search.is_trial():  # a search must not see the test set
+        return search.report(-brain.state.best_score, provenance(brain))
+    test(brain, datasets["test"])
+    if if_main_process():
+        folder = export_model(
+            output_folder / "hyperparams.yaml",
+            hparams["modules"],
+            output_folder / "export",
+            provenance(brain),
+        )
+        logger.info(f"Exported the best model to {folder}")
+    ddp_barrier()
+
+
+if __name__ == "__main__":
+    with search.reported_failures():
+        main(sys.argv[1:])

@@ -1,0 +1,254 @@
+"""Scores of test rows and their reports: other implementations, planted values."""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import fast_bss_eval
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pystoi import stoi
+
+import evaluation
+from evaluation import METRICS, format_table, score, summarise, write_results
+
+RATE = 8000
+SAMPLES = 2 * RATE
+
+
+def speechlike(*shape, seed=0):
+    """Returns low-passed noise in syllables and pauses, rms about 0.1."""
+    generator = torch.Generator().manual_seed(seed)
+    signal = torch.randn(*shape, SAMPLES + 4, generator=generator)
+    signal = signal.unfold(-1, 5, 1).mean(-1)
+    gains = torch.rand(*shape, SAMPLES // 800, generator=generator).square()
+    return 0.4 * signal * gains.repeat_interleave(800, -1)
+
+
+def batch(items=1, sources=2):
+    """Returns mixtures, estimates (sources in swapped order) and targets."""
+    targets = speechlike(items, sources)
+    mixtures = targets.sum(1) + 0.3 * speechlike(items, seed=1)
+    estimates = targets + 0.3 * mixtures[:, None] + 0.1 * speechlike(items, 1, seed=2)
+    return mixtures, estimates.flip(1), targets
+
+
+def test_scores_equal_other_implementations():
+    """SI-SDR, both improvements and STOI per source are those of other packages."""
+    mixtures, estimates, targets = batch(3)
+    rows = score(mixtures, estimates, targets, RATE)
+    inputs = mixtures[:, None].expand_as(targets)
+    ordered = estimates.flip(1)
+
+    def single(measure, signals):
+        """Returns each source's score against its own target, [B, S]."""
+        pair = targets[:, :, None].double(), signals[:, :, None].double()
+        return measure(*pair, zero_mean=measure is fast_bss_eval.si_sdr)[..., 0]
+
+    si_sdr = single(fast_bss_eval.si_sdr, ordered)
+    expected = {
+        "si_sdr": si_sdr,
+        "si_sdri": si_sdr - single(fast_bss_eval.si_sdr, inputs),
+        "sdri": single(fast_bss_eval.sdr, ordered) - single(fast_bss_eval.sdr, inputs),
+        "stoi": torch.tensor(
+            [
+                [stoi(t.numpy(), e.numpy(), RATE) for t, e in zip(*item, strict=True)]
+                for item in zip(targets, ordered, strict=True)
+            ]
+        ),
+    }
+    for name, values in expected.items():
+        for row, sources in zip(rows, values.tolist(), strict=True):
+            assert row[name] == pytest.approx(np.mean(sources), abs=1e-2)
+            assert [row[f"{name}_1"], row[f"{name}_2"]] == pytest.approx(
+                sources, abs=1e-2
+            )
+
+
+def test_improvement_of_the_mixture_is_zero():
+    """A model that puts out its input improves nothing."""
+    mixtures, _, targets = batch()
+    (row,) = score(mixtures, mixtures[:, None].expand_as(targets), targets, RATE)
+    assert row["si_sdri"] == row["sdri"] == 0
+
+
+def test_single_source_has_no_source_columns():
+    """S = 1 (enhancement) gives the five means only."""
+    (row,) = score(*batch(sources=1), RATE)
+    assert set(row) == set(METRICS)
+
+
+def test_batch_size_changes_nothing():
+    """Eight items at once score as one by one, and as in other processes."""
+    signals = batch(8)
+    together = pd.DataFrame(score(*signals, RATE))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        elsewhere = pd.DataFrame(score(*signals, RATE, executor))
+    alone = pd.DataFrame(
+        [
+            row
+            for i in range(8)
+            for row in score(*(signal[i : i + 1] for signal in signals), RATE)
+        ]
+    )
+    pd.testing.assert_frame_equal(together, elsewhere)
+    pd.testing.assert_frame_equal(together, alone, rtol=0, atol=1e-4)
+    assert together["si_sdr"].nunique() == 8
+
+
+@pytest.mark.parametrize("rate, mode", [(8000, "nb"), (16000, "wb")])
+def test_pesq_mode_follows_the_rate(rate, mode):
+    """8 kHz is scored narrow band, 16 kHz wide band, other rates not at all."""
+    pesq = pytest.importorskip("pesq").pesq
+    mixtures, estimates, targets = batch()
+    (row,) = score(mixtures, estimates, targets, rate)
+    expected = [
+        pesq(rate, targets[0, i].numpy(), estimates[0, 1 - i].numpy(), mode)
+        for i in range(2)
+    ]
+    assert [row["pesq_1"], row["pesq_2"]] == pytest.approx(expected)
+    assert row["pesq"] == pytest.approx(np.mean(expected))
+    assert np.isnan(score(mixtures, estimates, targets, 11025)[0]["pesq"])
+
+
+def test_pesq_may_be_absent(monkeypatch):
+    """Without the optional package its columns are NaN and the others stay."""
+    monkeypatch.setattr(evaluation, "pesq", None)
+    (row,) = score(*batch(), RATE)
+    assert [name for name, value in row.items() if np.isnan(value)] == [
+        "pesq",
+        "pesq_1",
+        "pesq_2",
+    ]
+
+
+def test_pesq_error_is_nan():
+    """A clip that PESQ refuses (shorter than 1/4 s) is NaN; so is STOI's."""
+    pytest.importorskip("pesq")
+    (row,) = score(*(signal[..., :1500] for signal in batch()), RATE)
+    assert np.isnan(row["pesq"]) and np.isnan(row["stoi"])
+    assert np.isfinite([row["si_sdr"], row["si_sdri"], row["sdri"]]).all()
+
+
+def test_silence_is_no_crash():
+    """A silent target is undefined, a silent estimate bad, and neighbours untouched."""
+    mixtures, estimates, targets = batch(3)
+    reference = score(mixtures, estimates, targets, RATE)
+    targets[0, 1] = 0
+    estimates[1] = 0
+    silent_target, silent_estimate, untouched = score(
+        mixtures, estimates, targets, RATE
+    )
+    assert all(np.isnan(silent_target[f"{name}_2"]) for name in METRICS)
+    assert np.isfinite([silent_target[f"{n}_1"] for n in ("si_sdr", "sdri")]).all()
+    assert silent_estimate["si_sdr"] == pytest.approx(-100, abs=1e-3)
+    assert -120 < silent_estimate["sdri"] < -80
+    assert np.isnan(silent_estimate["stoi"])
+    assert untouched == pytest.approx(reference[2], abs=1e-4, nan_ok=True)
+
+
+def scored(variant, values, **others):
+    """Returns a frame of one variant whose metrics all have the same values."""
+    columns = dict.fromkeys(METRICS, values) | others
+    return pd.DataFrame({"variant": variant, **columns})
+
+
+def test_interval_of_a_normal_sample():
+    """Mean and interval are near mean ± 1.96 standard errors; the seed decides."""
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    rows = scored("SER", values)
+    result = summarise(rows)["SER"]["si_sdri"]
+    error = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
+    assert result["mean"] == pytest.approx(values.mean())
+    assert values.mean() - result["low"] == pytest.approx(error, rel=0.15)
+    assert result["high"] - values.mean() == pytest.approx(error, rel=0.15)
+    assert summarise(rows)["SER"]["si_sdri"] == result
+    assert summarise(rows, seed=1)["SER"]["si_sdri"] != result
+
+
+def test_groups_and_missing_values():
+    """Variants come in the house order, SER+SE joins the full mixtures only."""
+    rows = pd.concat(
+        [
+            scored("C", [7.0, 9.0]),
+            scored("SE", [1.0, 2.0], pesq=np.nan),
+            scored("SER", [3.0, np.nan, 5.0, 6.0]),
+        ]
+    )
+    summary = summarise(rows)
+    assert list(summary) == ["SER", "SE", "C", "SER+SE"]
+    assert [group["rows"] for group in summary.values()] == [4, 2, 2, 6]
+    assert summary["SER+SE"]["si_sdr"]["mean"] == pytest.approx(17 / 5)
+    assert summary["SER+SE"]["si_sdr"]["missing"] == 1
+    assert summary["C"]["stoi"]["mean"] == pytest.approx(8)
+    nothing = {"mean": None, "low": None, "high": None, "missing": 2}
+    assert summary["SE"]["pesq"] == nothing
+    assert summarise(rows[rows["variant"] == "C"]) == {"C": summary["C"]}
+
+
+def result_rows():
+    """Returns three rows as the test loop makes them, in no order, PESQ absent."""
+    scores = {"si_sdr": 1.23456, "si_sdri": 2.5, "sdri": 3.0, "stoi": 0.71239}
+    rows = [("b", "SER", True), ("a", "C", False), ("a", "SE", False)]
+    return [
+        {
+            "id": row,
+            "variant": variant,
+            "indoor": indoor,
+            "ssr": -3,
+            "scene_class": "park, in town",
+            "event_class": "Dog",
+            **scores,
+            "pesq": np.nan,
+            "si_sdr_1": 1.0,
+            "si_sdr_2": 1.46912,
+        }
+        for row, variant, indoor in rows
+    ]
+
+
+def test_written_files(tmp_path):
+    """The CSV is sorted, complete and enough to give the summary again."""
+    folder = tmp_path / "results"
+    summary = write_results(result_rows(), folder, 7, {"epoch": 3, "scene": "łąka"})
+    lines = (folder / "test_results.csv").read_text(encoding="utf-8").splitlines()
+    assert lines == [
+        "id,variant,indoor,ssr,scene_class,event_class,"
+        "si_sdr,si_sdri,sdri,stoi,pesq,si_sdr_1,si_sdr_2",
+        'a,SE,False,-3,"park, in town",Dog,1.2346,2.5000,3.0000,0.7124,,1.0000,1.4691',
+        'a,C,False,-3,"park, in town",Dog,1.2346,2.5000,3.0000,0.7124,,1.0000,1.4691',
+        'b,SER,True,-3,"park, in town",Dog,1.2346,2.5000,3.0000,0.7124,,1.0000,1.4691',
+    ]
+    assert summarise(pd.read_csv(folder / "test_results.csv"), seed=7) == summary
+    report = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    assert report == {
+        "provenance": {"epoch": 3, "scene": "łąka"},
+        "scores": summary,
+    }
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "summary.json",
+        "test_results.csv",
+    ]
+
+
+def test_no_rows_is_an_error(tmp_path):
+    """Nothing scored is an error that says where to look, and writes nothing."""
+    with pytest.raises(ValueError, match="test manifest"):
+        write_results([], tmp_path, 0, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_table():
+    """The table is aligned, ends with SER+SE and has a dash for absent scores."""
+    rows = pd.concat(
+        [scored(v, [2.0, 2.0], stoi=0.5, pesq=np.nan) for v in ("SER", "C")]
+    )
+    assert format_table(summarise(rows)).splitlines() == [
+        "variant  n   SI-SDR [95 % CI]  SI-SDRi [95 % CI]  SDRi   STOI  PESQ",
+        "───────  ─  ─────────────────  ─────────────────  ────  ─────  ────",
+        "SER      2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     –",
+        "C        2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     –",
+        "SER+SE   2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     –",
+    ]

@@ -1,0 +1,125 @@
+"""Exports load in a stock SpeechBrain, load in ours, and are replaced whole."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from ruamel.yaml import YAML
+from tiny_model import tiny_export, tiny_model
+
+import export
+import masking
+from inference import SeparationError, Separator
+
+STOCK = """
+import sys, numpy, torch
+from speechbrain.inference.separation import SepformerSeparation
+for folder in sys.argv[1:]:
+    source, cache = folder + "/export", folder + "/cache"
+    model = SepformerSeparation.from_hparams(source=source, savedir=cache)
+    mixtures = torch.from_numpy(numpy.load(folder + "/mixtures.npy"))
+    numpy.save(folder + "/estimates.npy", model.separate_batch(mixtures).numpy())
+assert not {"extra_models", "variants", "inference"} & set(sys.modules)
+"""
+
+
+def separate_with_stock(folders):
+    """Separates in a process that knows SpeechBrain and not this repository."""
+    recipe = os.path.realpath(os.path.dirname(export.__file__))
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    elsewhere = [
+        path for path in paths if path and not recipe.startswith(os.path.realpath(path))
+    ]
+    subprocess.run(
+        [sys.executable, "-c", STOCK, *folders],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(elsewhere)},
+        cwd=folders[0],
+        check=True,
+    )
+
+
+def test_stock_speechbrain_and_ours_separate_as_training_does(tmp_path):
+    cases = {("SB", 2): 2, ("EB", 1): 1}  # (task, batch): sources
+    folders, expected = [tmp_path / task for task, _ in cases], []
+    for folder, ((task, batch), sources) in zip(folders, cases.items(), strict=True):
+        exported, modules = tiny_export(folder, task)
+        mixtures = torch.randn(batch, 16 + 8 * 100)
+        np.save(folder / "mixtures.npy", mixtures.numpy())
+        for module in modules.values():
+            module.eval()
+        with torch.inference_mode():
+            expected.append(masking.separate(modules, mixtures).mT)
+        assert expected[-1].shape == (batch, 816, sources)
+        ours = Separator.from_export(exported).estimate(mixtures)
+        torch.testing.assert_close(ours, expected[-1])
+
+    separate_with_stock(folders)
+    for folder, trained in zip(folders, expected, strict=True):
+        separated = torch.from_numpy(np.load(folder / "estimates.npy"))
+        torch.testing.assert_close(separated, trained)
+
+
+def test_describes_itself(tmp_path):
+    folder, _ = tiny_export(tmp_path, "ES")
+    text = (folder / "hyperparams.yaml").read_text()
+    assert "!apply" not in text and "!ref" not in text and "dropout_rnn" not in text
+    plain = YAML(typ="rt").load(text)
+    assert (plain["sample_rate"], plain["num_spks"], plain["task"]) == (8000, 1, "ES")
+    assert plain["modules"]["masknet"]["num_spks"] == 1
+    assert plain["provenance"]["seed"] == 1234
+    assert plain["provenance"]["score"] == 4.5
+    assert plain["provenance"]["torch"] == torch.__version__
+    assert "1 source" in (folder / "README.md").read_text()
+
+
+def test_wrapped_modules_and_numpy_scores_are_exported_plain(tmp_path):
+    hparams_file, modules = tiny_model(tmp_path)
+    wrapped = {name: torch.compile(module) for name, module in modules.items()}
+    score = {"score": np.float32(4.5), "epoch": torch.tensor(3)}
+    folder = export.export_model(hparams_file, wrapped, tmp_path / "export", score)
+    weights = Separator.from_export(folder).modules.state_dict()
+    assert set(weights) == set(torch.nn.ModuleDict(modules).state_dict())
+
+
+def test_failed_export_keeps_the_earlier_one(tmp_path, monkeypatch):
+    folder, modules = tiny_export(tmp_path)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with torch.no_grad():
+        modules["encoder"].conv1d.weight.fill_(0.5)
+
+    hparams_file = tmp_path / "run" / "hyperparams.yaml"
+    monkeypatch.setattr(export.safetensors.torch, "save", disk_full)
+    with pytest.raises(OSError, match="No space"):
+        export.export_model(hparams_file, modules, folder, {})
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+    monkeypatch.undo()
+    export.export_model(hparams_file, modules, folder, {})
+    assert (Separator.from_export(folder).modules["encoder"].conv1d.weight == 0.5).all()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["export", "run"]
+
+
+def disk_full(*_):
+    """Stands for writing onto a full disk."""
+    raise OSError("No space left on device")
+
+
+def test_folders_that_are_no_export_are_not_replaced(tmp_path):
+    hparams_file, modules = tiny_model(tmp_path)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match="thesis"):
+        export.export_model(hparams_file, modules, tmp_path / "thesis", {})
+    assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "years of work"
+
+
+def test_model_of_classes_unknown_to_inference_is_not_exported(tmp_path):
+    hparams_file, modules = tiny_model(tmp_path)
+    text = hparams_file.read_text()
+    hparams_file.write_text(text.replace("dual_path.Encoder", "dual_path.Novelty"))
+    with pytest.raises(SeparationError, match="dual_path.Novelty"):
+        export.export_model(hparams_file, modules, tmp_path / "export", {})
+    assert not (tmp_path / "export").exists()

@@ -1,0 +1,316 @@
+"""The Brain: non-finite steps, accumulation, precision, overfitting, loggers, test."""
+
+import json
+from argparse import Namespace
+
+import pandas as pd
+import pytest
+import speechbrain as sb
+import torch
+from tiny_run import arguments, last_checkpoint, load, run
+
+import train
+from curriculum import Curriculum
+from dataset import EpochSampler, VariantDataset, collate, read_manifest
+from polsess_prepare import prepare_polsess
+from tiny_corpus import write_corpus
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("train") / "tiny", rows=(6, 3, 3))
+
+
+@pytest.fixture(scope="module")
+def manifests(corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("manifests")
+    prepare_polsess(corpus, folder)
+    return folder
+
+
+@pytest.fixture
+def make_brain(corpus, manifests, tmp_path):
+    """A function that returns a Brain ready for steps, and its training set."""
+
+    def make(**changes):
+        hparams = load(corpus, tmp_path / "run", **changes)
+        (tmp_path / "run").mkdir(exist_ok=True)
+        rows = read_manifest(manifests / "train.csv", corpus)
+        dataset = VariantDataset(rows, hparams["task"])
+        brain = train.Separation(
+            hparams["modules"],
+            hparams["opt_class"],
+            hparams,
+            {"device": "cpu", "noprogressbar": True},
+            hparams["checkpointer"],
+        )
+        brain.train_sampler = EpochSampler(dataset, brain.curriculum, 7)
+        brain.hparams.epoch_counter.current = 1
+        brain.on_fit_start()
+        brain.on_stage_start(sb.Stage.TRAIN, 1)
+        brain.modules.train()
+        return brain, dataset
+
+    return make
+
+
+def step(brain, batch):
+    brain.step += 1
+    brain.avg_train_loss = brain.update_average(
+        brain.fit_batch(batch), brain.avg_train_loss
+    )
+
+
+def weights(brain):
+    return torch.cat([p.detach().flatten() for p in brain.modules.parameters()])
+
+
+def batch_of(dataset, *indices):
+    return collate([dataset[index, "C"] for index in indices])
+
+
+def test_overfits_four_mixtures(make_brain):
+    brain, dataset = make_brain(N_channels=32, hidden_channels=32, lr=0.01)
+    batch = batch_of(dataset, 0, 1, 2, 3)
+    brain.steps_per_epoch = 10**6
+    for _ in range(250):
+        step(brain, batch)
+    brain.modules.eval()
+    with torch.no_grad():
+        loss = train.pit_loss(brain.compute_forward(batch, None), batch.targets)
+    assert -loss > 10
+
+
+@pytest.mark.parametrize("task", ["EB", "ES"])
+def test_other_tasks_learn(make_brain, task):
+    brain, dataset = make_brain(task=task, lr=0.01)
+    batch = batch_of(dataset, 0, 1)
+    brain.steps_per_epoch = 10**6
+    losses = []
+    for _ in range(40):
+        step(brain, batch)
+        losses.append(brain.avg_train_loss)
+    assert batch.targets.shape == (2, 1, 2000)
+    assert losses[-1] < losses[0] - 1
+
+
+def test_steps_that_are_not_finite_are_skipped_and_not_averaged(
+    make_brain, monkeypatch
+):
+    brain, dataset = make_brain()
+    batch = batch_of(dataset, 0, 1)
+    step(brain, batch)
+    before, average = weights(brain), brain.avg_train_loss
+    loss = train.pit_loss
+    monkeypatch.setattr(train, "pit_loss", lambda *a: loss(*a) * float("nan"))
+    step(brain, batch)
+    assert torch.equal(weights(brain), before)
+    assert brain.avg_train_loss == average and brain.state.finite_steps == 1
+    assert brain.state.skipped == brain.state.skipped_in_a_row == 1
+    monkeypatch.undo()
+    step(brain, batch)
+    assert brain.state.skipped_in_a_row == 0 and brain.state.skipped == 1
+    assert not torch.equal(weights(brain), before)
+    assert brain.state.finite_steps == 2
+
+
+def test_gradients_that_are_not_finite_are_skipped(make_brain):
+    brain, dataset = make_brain()
+    before = weights(brain)
+    first = next(iter(brain.modules.parameters()))
+    first.register_hook(lambda grad: grad * float("inf"))
+    step(brain, batch_of(dataset, 0, 1))
+    assert torch.equal(weights(brain), before) and brain.state.skipped == 1
+
+
+def test_a_dead_run_stops_and_says_what_to_try(corpus, tmp_path):
+    poison = (
+        "loss = train.pit_loss\ntrain.pit_loss = lambda *a: loss(*a) * float('nan')"
+    )
+    line = arguments(corpus, tmp_path, nonfinite_patience=2)
+    done = run(line, before=poison, check=False)
+    assert done.returncode == 1
+    assert "2 steps in a row were not finite" in done.stdout
+    assert "Try a lower lr (now 0.00125)" in done.stdout
+
+
+def test_an_epoch_without_finite_steps_has_no_average(corpus, tmp_path):
+    poison = (
+        "loss = train.pit_loss\ntrain.pit_loss = lambda *a: loss(*a) * float('nan')"
+    )
+    run(arguments(corpus, tmp_path, nonfinite_patience=99, N_epochs=1), before=poison)
+    log = (tmp_path / "train_log.txt").read_text(encoding="utf-8")
+    assert "skipped: 3" in log and "train loss: nan" in log
+
+
+def test_out_of_memory_names_batch_size_and_accumulation(make_brain, monkeypatch):
+    brain, dataset = make_brain(batch_size=4)
+
+    def exhausted(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(train, "separate", exhausted)
+    expected = "--batch_size 2 --grad_accumulation_factor 2"
+    with pytest.raises(train.TrainingStopped, match=expected):
+        step(brain, batch_of(dataset, 0))
+
+
+def test_accumulation_equals_the_larger_batch(make_brain):
+    large, dataset = make_brain(batch_size=4)
+    start = {k: v.clone() for k, v in large.modules.state_dict().items()}
+    large.steps_per_epoch = 1
+    step(large, batch_of(dataset, 0, 1, 2, 3))
+    small, _ = make_brain(grad_accumulation_factor=2)
+    small.modules.load_state_dict(start)
+    small.steps_per_epoch = 2
+    step(small, batch_of(dataset, 0, 1))
+    assert torch.equal(
+        small.modules.encoder.conv1d.weight, start["encoder.conv1d.weight"]
+    )
+    step(small, batch_of(dataset, 2, 3))
+    assert torch.allclose(weights(small), weights(large), atol=2e-6)
+
+
+def test_last_short_window_is_stepped(make_brain):
+    brain, dataset = make_brain(grad_accumulation_factor=4)
+    brain.steps_per_epoch = 5
+    for _ in range(4):
+        step(brain, batch_of(dataset, 0))
+    before = weights(brain)
+    step(brain, batch_of(dataset, 1))
+    assert brain.optimizer_step == 2 and not torch.equal(weights(brain), before)
+
+
+def test_bf16_trains_and_scores_in_fp32(make_brain):
+    brain, dataset = make_brain(precision="bf16")
+    seen = []
+    brain.modules.masknet.register_forward_hook(lambda *a: seen.append(a[2].dtype))
+    step(brain, batch_of(dataset, 0, 1))
+    assert seen == [torch.bfloat16]
+    assert brain.avg_train_loss == pytest.approx(
+        float(torch.tensor(brain.avg_train_loss, dtype=torch.float32)), abs=0
+    )
+    assert brain.state.skipped == 0
+
+
+def test_dropout_acts_and_is_keyed_by_the_step(make_brain):
+    losses = []
+    for dropout in (0.0, 0.5, 0.5):
+        torch.manual_seed(len(losses))  # must not matter
+        brain, dataset = make_brain(dropout=dropout)
+        step(brain, batch_of(dataset, 0, 1))
+        losses.append(brain.avg_train_loss)
+    assert losses[0] != losses[1] == losses[2]
+
+
+def test_sampler_is_a_function_of_seed_epoch_and_row(manifests, corpus):
+    rows = read_manifest(manifests / "train.csv", corpus)
+    curriculum = Curriculum([{"epoch": 1, "variants": ["SER", "R", "C", "SE"]}])
+
+    def pairs(epoch, rows=rows, seed=7, **processes):
+        dataset = VariantDataset(rows, "SB")
+        sampler = EpochSampler(dataset, curriculum, seed, **processes)
+        sampler.set_epoch(epoch)
+        return [(rows[index]["id"], variant) for index, variant in sampler]
+
+    assert pairs(2) == pairs(2) == pairs(2, rows[::-1])
+    assert pairs(2) != pairs(3) and pairs(2) != pairs(2, seed=8)
+    shares = [pairs(2, rank=rank, world_size=2) for rank in (0, 1)]
+    assert [p for both in zip(*shares, strict=True) for p in both] == pairs(2)
+    odd = [pairs(2, rows[:5], rank=rank, world_size=2) for rank in (0, 1)]
+    assert len(odd[0]) == len(odd[1]) == 2
+    indoor = Curriculum([{"epoch": 1, "variants": ["SER"]}])
+    sampler = EpochSampler(VariantDataset(rows, "SB"), indoor, 7)
+    assert {rows[index]["indoor"] for index, _ in sampler} == {True}
+    with pytest.raises(ValueError, match="no training row has one of"):
+        EpochSampler(
+            VariantDataset([row for row in rows if not row["indoor"]], "SB"), indoor, 7
+        )
+
+
+def test_train_items_is_the_first_rows_and_checked(manifests, corpus):
+    path = manifests / "train.csv"
+    assert read_manifest(path, corpus, 2) == read_manifest(path, corpus)[:2]
+    with pytest.raises(ValueError, match="train_items: 7, but .*6 rows"):
+        read_manifest(path, corpus, 7)
+
+
+def test_whole_run_tests_every_variant_and_logs_everywhere(corpus, tmp_path):
+    pytest.importorskip("tensorboard")
+    events = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+    line = arguments(corpus, tmp_path, tensorboard=True, valid_per_variant=True)
+    run(line)
+    results = pd.read_csv(tmp_path / "test_results.csv")
+    assert set(results.variant) == {"SER", "SE", "SR", "S", "ER", "E", "R", "C"}
+    assert len(results) == 2 * 5 + 1 * 4
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert summary["provenance"]["seed"] == 7
+    state = last_checkpoint(tmp_path)["state"]
+    improvements = [entry["valid_stats"]["si_sdri"] for entry in state["history"]]
+    assert state["best_score"] == max(improvements)
+    assert [entry["stats_meta"]["lr"] for entry in state["history"]][0] == 0.00125
+    log = (tmp_path / "train_log.txt").read_text(encoding="utf-8").splitlines()
+    assert len(log) == 3 and log[0].startswith("epoch: 1, lr: ")
+    assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    accumulator = events.EventAccumulator(str(tmp_path / "tensorboard"))
+    accumulator.Reload()
+    shown = [event.value for event in accumulator.Scalars("si_sdri/valid")]
+    assert shown == pytest.approx(improvements, rel=1e-5)
+    # Testing again, in larger batches, gives the same scores.
+    (tmp_path / "test_results.csv").unlink()
+    run([*arguments(corpus, tmp_path, test_batch_size=8), "--test_only", "True"])
+    repeated = pd.read_csv(tmp_path / "test_results.csv")
+    assert (repeated.si_sdr - results.si_sdr).abs().max() <= 1e-4
+
+
+def test_weights_and_biases_offline(corpus, tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run(arguments(corpus, tmp_path, wandb=True, N_epochs=2))
+    assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_without_a_checkpoint_there_is_nothing_to_test(corpus, tmp_path):
+    done = run([*arguments(corpus, tmp_path), "--test_only"], check=False)
+    assert done.returncode == 1 and "no checkpoint to test" in done.stdout
+
+
+def test_missing_file_stops_before_training(tmp_path):
+    corpus = write_corpus(tmp_path / "tiny")
+    next((corpus / "train" / "scene").glob("*.wav")).unlink()
+    done = run(arguments(corpus, tmp_path / "run"), check=False)
+    assert done.returncode == 1 and "scene" in done.stdout
+    assert not list((tmp_path / "run" / "save").glob("CKPT*"))
+
+
+def test_plateau_scheduler_acts_from_its_stage_on(make_brain):
+    brain, _ = make_brain(lr_factor=0.5, lr_patience=0, N_epochs=9)
+    brain.train_si_sdr, rates = 0.0, []
+    for epoch in range(1, 5):
+        brain.hparams.epoch_counter.current = epoch
+        brain.scores = [{"si_sdr": -float(epoch), "si_sdri": 0.0}]
+        brain._end_epoch(epoch)
+        rates.append(brain._lr())
+    assert rates == [0.00125, 0.00125, 0.000625, 0.0003125]
+
+
+def test_switches_take_values():
+    line = ["h.yaml", "--test_only", "True", "--debug=False", "--noprogressbar"]
+    line += ["--wandb", "True", "--jit", "false", "--seed", "3"]
+    expected = ["h.yaml", "--test_only", "--noprogressbar"]
+    expected += ["--wandb", "True", "--seed", "3"]
+    assert train.as_flags(line) == expected
+
+
+def test_state_survives_saving(tmp_path):
+    from state import TrainState
+
+    state = TrainState()
+    state.history = [{"stats_meta": {"epoch": 1, "lr": 0.1 + 0.2}}]
+    state.skipped = 3
+    state.save(tmp_path / "state")
+    other = TrainState()
+    other.load(tmp_path / "state", end_of_epoch=True)
+    assert vars(other) == vars(state) and Namespace(**vars(other))
