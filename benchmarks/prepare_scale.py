@@ -10,7 +10,6 @@ folder, removed afterwards, and takes far longer to make than to prepare.
 import argparse
 import os
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,10 +18,8 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY / "recipes" / "PolSESS"))
-
-from polsess_prepare import LAYERS, REVERBS, prepare_polsess  # noqa: E402
+import recipe_path  # noqa: F401
+from polsess_prepare import LAYERS, REVERBS, prepare_polsess
 
 SHARES = {"train": 0.94, "val": 0.03, "test": 0.03}
 SAMPLE_RATE = 8000

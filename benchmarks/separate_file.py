@@ -20,8 +20,8 @@ import numpy as np
 import soundfile
 import torch
 
-SEPARATION = Path(__file__).parents[1] / "recipes" / "PolSESS" / "separation"
-sys.path[:0] = [str(SEPARATION), str(SEPARATION.parent)]
+from recipe_path import RECIPE
+
 LIMIT = 16 * 2**30  # bytes
 RATE = 8000
 CLASSES = {"separate.py": "ours", "SepformerSeparation": "stock"}
@@ -35,7 +35,7 @@ def write_export(folder):
 
     overrides = {"output_folder": str(folder / "run")}
     (folder / "run").mkdir()
-    text = (SEPARATION / "hparams" / "dprnn.yaml").read_text()
+    text = (RECIPE / "separation" / "hparams" / "dprnn.yaml").read_text()
     resolved = folder / "run" / "hyperparams.yaml"
     resolved.write_text(resolve_references(text, overrides).read())
     modules = load_hyperpyyaml(text, overrides)["modules"]

@@ -1,7 +1,11 @@
-"""Test-time scores of each mixture, and their summary, table and files."""
+"""Test-time scores of each mixture, and their summary, table and files.
+
+``python evaluation.py FOLDER`` prints the table of a run's ``summary.json``.
+"""
 
 import json
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -38,7 +42,7 @@ SDR_LOAD = 1e-12
 
 
 @torch.no_grad()
-def score(mixtures, estimates, targets, sample_rate, executor=None):
+def score(mixtures, estimates, targets, sample_rate):
     """Returns the scores of a batch, whatever its size, one dict per item.
 
     The estimates are put into the order of the targets by SI-SDR first. Improvements
@@ -58,9 +62,6 @@ def score(mixtures, estimates, targets, sample_rate, executor=None):
         True sources, shape [B, S, T].
     sample_rate : int
         Of all signals, in Hz.
-    executor : concurrent.futures.Executor, optional
-        Runs STOI and PESQ of the sources, which take most of the time, in parallel.
-        Processes, not threads: the scores themselves hold the interpreter's lock.
 
     Returns
     -------
@@ -84,8 +85,9 @@ def score(mixtures, estimates, targets, sample_rate, executor=None):
         signals.cpu().numpy().reshape(-1, targets.shape[-1])
         for signals in (targets, estimates)
     ]
-    run = executor.map if executor else map
-    perceptual = list(run(_stoi_and_pesq, *pairs, [sample_rate] * len(pairs[0])))
+    perceptual = [
+        _stoi_and_pesq(*pair, sample_rate) for pair in zip(*pairs, strict=True)
+    ]
     perceptual = np.reshape(perceptual, (*best.shape, 2))
     columns |= {"stoi": perceptual[..., 0], "pesq": perceptual[..., 1]}
 
@@ -287,3 +289,8 @@ def _cell(score, metric):
     if metric in WITH_INTERVAL:
         text += f" [{score['low']:.{decimals}f}, {score['high']:.{decimals}f}]"
     return text
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1]) / "summary.json"
+    print(format_table(json.loads(path.read_text(encoding="utf-8"))["scores"]))

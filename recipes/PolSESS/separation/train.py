@@ -45,6 +45,7 @@ from polsess_prepare import prepare_polsess
 from state import TrainState
 
 logger = get_logger(__name__)
+VERSION = Path(__file__).resolve().parents[1] / "VERSION"
 
 
 class TrainingStopped(RuntimeError):
@@ -393,6 +394,7 @@ def provenance(brain):
         "validation_score": brain.state.best_score,
         "items": brain.state.items,
         "device": str(brain.device),
+        "recipe": VERSION.read_text(encoding="utf-8").strip(),
         "torch": torch.__version__,
         "speechbrain": sb.__version__,
     }
@@ -410,6 +412,9 @@ def main(arguments):
     ddp_init_group(run_opts)
     with open(hparams_file, encoding="utf-8") as file:
         hparams = load_hyperpyyaml(file, overrides)
+    # SpeechBrain takes its own options out of the overrides; the record needs them.
+    ours = (run_opts.overridden_args & hparams.keys()) - {"test_only"}
+    overrides += "".join(f"\n{key}: {run_opts[key]}" for key in sorted(ours))
     if not if_main_process():
         run(hparams_file, hparams, run_opts, overrides)
         return

@@ -81,11 +81,12 @@ def test_line_of_the_readme_runs_three_trials(corpus, tmp_path, monkeypatch):
     """The line as typed, with a trial's cost made tiny and three trials at most."""
     pytest.importorskip("orion.core", reason="the extra [hpo] is not installed")
     readme = (SEPARATION / "README.md").read_text(encoding="utf-8")
-    (line,) = re.findall(r"^orion hunt -n dprnn .*$", readme, re.MULTILINE)
+    (line,) = re.findall(r"^ *(orion hunt -n dprnn .*)$", readme, re.MULTILINE)
     for name in ("train.py", "hparams", "sweeps"):
         (tmp_path / name).symlink_to(SEPARATION / name)
     (tmp_path / "results").mkdir()
     tiny = TINY | {"N_epochs": 1, "data_folder": str(corpus)}
+    del tiny["curriculum"]  # Oríon takes braces for its own
     flags = " ".join(f"--{key} '{json.dumps(value)}'" for key, value in tiny.items())
     binaries = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
@@ -99,6 +100,7 @@ def test_line_of_the_readme_runs_three_trials(corpus, tmp_path, monkeypatch):
         timeout=300,
     )
     assert done.returncode == 0, done.stdout[-3000:]
+    assert (tmp_path / "results" / "dprnn").is_dir(), done.stdout[-3000:]
     runs = sorted((tmp_path / "results" / "dprnn").iterdir())
     assert len(runs) == 3, done.stdout[-3000:]
     rates = [

@@ -241,7 +241,9 @@ def test_whole_run_tests_every_variant_and_logs_everywhere(corpus, tmp_path):
         "tensorboard.backend.event_processing.event_accumulator"
     )
     line = arguments(corpus, tmp_path, tensorboard=True, valid_per_variant=True)
-    run(line)
+    run([*line, "--nonfinite_patience", "11"])
+    record = (tmp_path / "hyperparams.yaml").read_text(encoding="utf-8")
+    assert "\nnonfinite_patience: 11" in record
     results = pd.read_csv(tmp_path / "test_results.csv")
     assert set(results.variant) == {"SER", "SE", "SR", "S", "ER", "E", "R", "C"}
     assert len(results) == 2 * 5 + 1 * 4
