@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SEPARATION := recipes/PolSESS/separation
-RUN := results/dprnn-small/1234
+TRIAL := results/dprnn-small/1234
+TRIAL_CORPUS := data/embedded_400_8000
 
 .PHONY: install train test lint bench lock clean
 
@@ -24,14 +25,14 @@ install: .venv/main.installed
 # separation. The corpus is synthetic: its scores are no results.
 train: install
 	cd $(SEPARATION) && $(BIN)/python train.py hparams/dprnn.yaml --seed 1234 \
-		--output_folder $(RUN) --N_epochs 6 --train_items 200 --batch_size 4 \
-		--N_channels 32 --hidden_channels 32 --num_layers 3 --precision fp32
-	cd $(SEPARATION) && $(BIN)/python separate.py $(RUN)/export \
-		"$$(ls -d data/embedded/test/mix/*.wav | head -n 1)" --out $(RUN)/separated --overwrite
-	@cd $(SEPARATION) && echo && $(BIN)/python evaluation.py $(RUN)
+		--output_folder $(TRIAL) --embedded_folder $(TRIAL_CORPUS) --embedded_items 400 \
+		--N_epochs 6 --batch_size 2 --N_channels 32 --hidden_channels 32 --num_layers 3
+	cd $(SEPARATION) && $(BIN)/python separate.py $(TRIAL)/export --overwrite \
+		"$$(ls $(TRIAL_CORPUS)/test/mix/*.wav | head -n 1)" --out $(TRIAL)/separated
+	@cd $(SEPARATION) && echo && $(BIN)/python evaluation.py $(TRIAL)
 	@echo "(embedded corpus: synthetic speech and sounds, no results)"
-	@echo "Learning curve: $(SEPARATION)/$(RUN)/learning_curve.png"
-	@ls $(SEPARATION)/$(RUN)/separated/*.wav | sed 's/^/Separated: /'
+	@echo "Learning curve: $(SEPARATION)/$(TRIAL)/learning_curve.png"
+	@ls $(SEPARATION)/$(TRIAL)/separated/*.wav | sed 's/^/Separated: /'
 
 test: .venv/dev.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
