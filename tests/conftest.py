@@ -7,6 +7,15 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
+import speechbrain  # noqa: E402, F401
+from speechbrain.utils.importutils import LazyModule  # noqa: E402
+
+# Hypothesis asks every module for its file, which makes SpeechBrain's lazy modules
+# import what is not installed.
+for name, module in list(sys.modules.items()):
+    if isinstance(module, LazyModule):
+        del sys.modules[name]
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPE = REPOSITORY / "recipes" / "PolSESS"
 sys.path[:0] = [str(RECIPE / "separation"), str(RECIPE)]

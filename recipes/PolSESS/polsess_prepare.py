@@ -16,19 +16,19 @@ import argparse
 import json
 import logging
 import os
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import soundfile as sf
 from speechbrain.utils.logger import get_logger
 
+from corpus.atomic import replacing
 from corpus.audit import STRICT_FINDINGS, audit, describe, describe_defects
+from corpus.sources import SUBSETS
 from corpus.verify import verify
 
 logger = get_logger(__name__)
 
-SUBSETS = ("train", "val", "test")
 LAYERS = {  # manifest column: (column of the corpus CSV, folder)
     "mix": ("mixFile", "mix"),
     "s1": ("speaker1File", "clean"),
@@ -137,12 +137,12 @@ def prepare_polsess(
     report = {"fingerprint": fingerprint, **audit(rows)}
     if verify_audio:
         report["audio"] = verify(data_folder, rows, LAYERS, sample_rate, workers)
-    with _replacing(audit_path) as part:
+    with replacing(audit_path) as part:
         part.write_text(json.dumps(report, indent=1, ensure_ascii=False), "utf-8")
     _log(report, audit_path)
     _raise_on_defects(report, audit_path)
     for subset, table in tables.items():
-        with _replacing(manifests[subset]) as part:
+        with replacing(manifests[subset]) as part:
             _manifest(table, sample_rate).to_csv(part, index=False, encoding="utf-8")
 
 
@@ -370,17 +370,6 @@ def _raise_on_defects(report, audit_path):
             f"strict: {'; '.join(defects)} (more in {audit_path}). Remove the rows "
             "from the corpus CSVs, split by speaker, or run without strict"
         )
-
-
-@contextmanager
-def _replacing(path):
-    """Yields a path beside the given one that takes its place when all went well."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def main():

@@ -56,7 +56,7 @@ def parse_arguments(arguments=None):
     of_list = providers.add_parser(
         "list", parents=[common], help="a source list (CSV) that you already have"
     )
-    of_list.add_argument("--source", required=True, help="the CSV, with absolute paths")
+    of_list.add_argument("--source", required=True, help="the CSV")
     return parser.parse_args(arguments)
 
 

@@ -13,9 +13,7 @@ the byte whatever was interrupted and however many processes worked.
 
 import csv
 import json
-import os
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -23,13 +21,16 @@ from pathlib import Path
 from tqdm import tqdm
 
 from corpus import keyed
+from corpus.atomic import replacing
 from corpus.plan import Planner
 from corpus.render import render
 from corpus.sources import SUBSETS, write_sources
 from corpus.wav import write_wav
+from corpus.workers import worker_pool
 
 FORMAT_VERSION = 1
 MAX_ATTEMPTS = 200
+JOURNAL = "rows.journal"
 BATCH = 512  # rows handed to the workers at a time
 
 FOLDERS = ("clean", "mix", "scene", "event", "sp1_reverb", "sp2_reverb", "ev_reverb")
@@ -133,7 +134,9 @@ def build_corpus(folder, sources, settings, workers=None, progress=True):
     write_sources(folder / "sources.csv", sources)
     begin, made, redrawn = time.monotonic(), 0, 0
     for subset, count in zip(SUBSETS, settings.rows, strict=True):
-        if count and not _csv_path(folder, subset, "final").exists():
+        if _csv_path(folder, subset, "final").exists():
+            (folder / subset / JOURNAL).unlink(missing_ok=True)
+        elif count:
             planner = Planner(sources, subset, settings.seconds, settings.seed)
             attempts = _build_subset(
                 folder, planner, count, settings.sample_rate, workers, progress
@@ -182,14 +185,13 @@ def _build_subset(folder, planner, count, sample_rate, workers, progress):
         (target / name).mkdir(parents=True, exist_ok=True)
         for leftover in (target / name).glob("*.part"):
             leftover.unlink()
-    journal = target / "rows.journal"
+    journal = target / JOURNAL
     done = _read_journal(journal)
     todo = [row for row in range(count) if row not in done]
     attempts = []
-    workers = min(workers or os.cpu_count() or 1, max(len(todo), 1))
     job = (planner, folder, sample_rate)
     with (
-        ProcessPoolExecutor(workers, initializer=_start_worker, initargs=job) as pool,
+        worker_pool(workers, _start_worker, job) as pool,
         open(journal, "a", encoding="utf-8") as file,
         tqdm(
             desc=f"{planner.subset}: mixing",
@@ -315,17 +317,17 @@ def _cells(subset, plan, names, scene_gain):
 
 
 def _write_text(path, text):
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _write_csv(path, columns, rows):
-    temporary = path.with_name(path.name + ".part")
-    with open(temporary, "w", encoding="utf-8", newline="") as file:
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.DictWriter(
             file, columns, extrasaction="ignore", lineterminator="\n"
         )
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(temporary, path)

@@ -5,8 +5,6 @@ of noise and tones (embedded_sounds): nothing is recorded, nothing is downloaded
 whole recipe runs on it within minutes, but scores on it say nothing about people.
 """
 
-import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +17,7 @@ from corpus.embedded_sounds import SOUNDS, make_sound
 from corpus.embedded_speech import SAMPLE_RATE, sentences, speakers, utterance
 from corpus.sources import SUBSETS, Source
 from corpus.wav import write_wav
+from corpus.workers import worker_pool
 
 # Recordings of each scene and event class in train, val and test.
 RECORDINGS = {"scene": (4, 2, 2), "event": (6, 3, 3)}
@@ -67,7 +66,7 @@ def make_sources(
     for role in RECORDINGS:
         jobs += _sounds(role, seed)
     make = partial(_make, Path(folder))
-    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+    with worker_pool(workers) as pool:
         made = pool.map(make, jobs, chunksize=8)
         return list(tqdm(made, "embedded sources", len(jobs), unit="file"))
 

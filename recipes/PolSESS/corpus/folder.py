@@ -11,10 +11,8 @@ import csv
 from collections import defaultdict
 from pathlib import Path
 
-import soundfile
-
 from corpus import keyed
-from corpus.sources import SUBSETS, Source, check
+from corpus.sources import SUBSETS, Source, check, read_header
 
 ALIASES = {
     "role": ("role", "kind"),
@@ -68,7 +66,10 @@ def make_sources(folder, manifest="manifest.csv", split=(80, 10, 10), treat=None
         for unit, subset in _split(units, group, split).items():
             for fields, number in units[unit]:
                 where = f"{path}, line {number}"
-                source = _open(folder, fields | {"subset": subset}, where)
+                audio = folder / fields["path"].replace("\\", "/")
+                rate, frames = read_header(audio, where)
+                found = {"subset": subset, "path": audio.as_posix()}
+                source = Source(**fields | found, rate=rate, frames=frames)
                 check(source, where)
                 sources.append(source)
     return sorted(sources, key=lambda source: source.path)
@@ -126,17 +127,3 @@ def _deal(units, group, split):
         unit: next((name for name, end in ends.items() if n < end), "train")
         for n, unit in enumerate(order)
     }
-
-
-def _open(folder, fields, where):
-    """Returns the Source of a file, its rate and length read from its header."""
-    path = folder / fields["path"].replace("\\", "/")
-    try:
-        info = soundfile.info(str(path))
-    except (RuntimeError, OSError) as error:
-        raise ValueError(
-            f"{where}: {path} cannot be read as audio ({error}). Mend or remove the row"
-        ) from error
-    return Source(
-        **fields | {"path": path.as_posix()}, rate=info.samplerate, frames=info.frames
-    )

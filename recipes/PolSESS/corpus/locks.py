@@ -10,7 +10,8 @@ from pathlib import Path
 def hold(folder, wait=False):
     """Holds a folder for the duration of a ``with`` block.
 
-    The lock belongs to the process: the system lets go of it however that ends.
+    The lock belongs to this process alone (POSIX record locks are not inherited by the
+    workers that it forks): the system lets go of it however the process ends.
 
     Arguments
     ---------
@@ -29,9 +30,9 @@ def hold(folder, wait=False):
     with open(folder / ".lock", "w", encoding="utf-8") as file:
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except BlockingIOError:
+            except (BlockingIOError, PermissionError):
                 if not wait:
                     raise RuntimeError(
                         f"{folder}: another process is working in this folder. Wait "

@@ -151,10 +151,16 @@ class Planner:
     def _by_class(self, sources, role):
         """Returns a dict from class to the sources long enough for a recording."""
         classes = defaultdict(list)
-        for source in sources:
-            if source.role == role and source.seconds >= self.seconds:
-                for name in source.classes:
-                    classes[name].append(source)
+        mine = [source for source in sources if source.role == role]
+        long = [source for source in mine if source.seconds >= self.seconds]
+        for source in long:
+            for name in source.classes:
+                classes[name].append(source)
+        if len(long) < len(mine):
+            logger.warning(
+                f"{self.subset}: {len(mine) - len(long)} of {len(mine)} {role} sources "
+                f"are left out: shorter than {self.seconds} s"
+            )
         return dict(sorted(classes.items()))
 
     def plan(self, row, attempt=0):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from scipy.signal import resample_poly
+from scipy.signal import firwin, resample_poly
 
 from corpus.reverb import plate_reverb
 
@@ -88,8 +88,6 @@ def _resample(signal, rate, sample_rate):
 @lru_cache(maxsize=32)
 def _low_pass(up, down):
     """Returns scipy's own default filter for resample_poly, designed once."""
-    from scipy.signal import firwin
-
     widest = max(up, down)
     return firwin(20 * widest + 1, 1 / widest, window=("kaiser", 5.0))
 
@@ -121,6 +119,8 @@ def render(plan, folder, sample_rate):
     if min(rms(first), rms(second)) < SILENCE_RMS:
         return None, 0.0
     second = second * (rms(first) / rms(second) * 10 ** (-plan.ssr / 20))
+    if max(np.abs(first).max(), np.abs(second).max()) > LIMIT:
+        return None, 0.0
     scene = read_segment(plan.scene, folder, sample_rate)
     level = rms(first + second) * 10 ** (plan.scene_offset / 20)
     scene_gain = level / max(rms(scene), 1e-12)
@@ -130,8 +130,6 @@ def render(plan, folder, sample_rate):
     dry = {"sp1_reverb": first, "sp2_reverb": second, "ev_reverb": event}
     for (name, signal), plate in zip(dry.items(), plan.plates, strict=False):
         parts[name] = plate_reverb(signal, plate, sample_rate)
-    if max(np.abs(first).max(), np.abs(second).max()) > LIMIT:
-        return None, 0.0
     layers = {
         name: np.round(np.clip(part, -LIMIT, LIMIT) * FULL_SCALE).astype(np.int16)
         for name, part in parts.items()

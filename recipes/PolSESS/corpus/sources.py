@@ -1,25 +1,18 @@
 """The source list: the recordings that corpora are made of, one per row of a CSV."""
 
 import csv
-import os
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+import soundfile
+
+from corpus.atomic import replacing
 from corpus.tables import event_classes, scene_classes
 
 SUBSETS = ("train", "val", "test")
 ROLES = ("speech", "scene", "event")
-COLUMNS = (
-    "path",
-    "role",
-    "subset",
-    "class",
-    "speaker",
-    "source",
-    "rate",
-    "frames",
-    "transcript",
-)
+REQUIRED = ("path", "role", "subset", "class", "speaker", "source")
+COLUMNS = (*REQUIRED, "rate", "frames", "transcript")
 
 
 @dataclass(frozen=True)
@@ -29,7 +22,7 @@ class Source:
     Arguments
     ---------
     path : str
-        Path relative to the source list's folder, or absolute; with ``/``.
+        Absolute, or relative to the corpus folder; with ``/``.
     role : str
         speech, scene or event.
     subset : str
@@ -99,12 +92,30 @@ def check(source, where):
 
 def write_sources(path, sources):
     """Writes a source list; the file appears under its name only when complete."""
-    temporary = Path(f"{path}.part")
-    with open(temporary, "w", encoding="utf-8", newline="") as file:
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(astuple(source) for source in sources)
-    os.replace(temporary, path)
+
+
+def read_header(path, where):
+    """Returns the rate in Hz and the length in samples of an audio file.
+
+    Raises
+    ------
+    ValueError
+        Naming the row (``where``) and the file, if it is no audio.
+    """
+    try:
+        info = soundfile.info(str(path))
+    except (RuntimeError, OSError) as error:
+        raise ValueError(
+            f"{where}: {path} cannot be read as audio ({error}). Mend or remove the row"
+        ) from error
+    return info.samplerate, info.frames
 
 
 def read_sources(path):
@@ -113,31 +124,36 @@ def read_sources(path):
     Arguments
     ---------
     path : str or Path
-        A CSV with the columns COLUMNS.
+        A CSV with the columns REQUIRED; of the other COLUMNS, rate and frames are read
+        from the files' headers where they are missing. Relative paths start at the
+        list's folder.
 
     Returns
     -------
     list of Source
+        With absolute paths.
 
     Raises
     ------
     ValueError
         Naming file, row and what was expected.
     """
+    folder = Path(path).resolve().parent
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
         if missing:
             raise ValueError(f"{path}: columns missing: {', '.join(missing)}")
         sources = []
         for number, row in enumerate(reader, start=2):
             where = f"{path}, line {number}"
+            audio = folder / row["path"].replace("\\", "/")
             try:
                 rate, frames = int(row["rate"]), int(row["frames"])
-            except ValueError as error:
-                raise ValueError(f"{where}: rate and frames: {error}") from error
+            except (KeyError, TypeError, ValueError):
+                rate, frames = read_header(audio, where)
             source = Source(
-                path=row["path"].replace("\\", "/"),
+                path=audio.as_posix(),
                 role=row["role"],
                 subset=row["subset"],
                 class_=row["class"],
@@ -145,7 +161,7 @@ def read_sources(path):
                 source=row["source"],
                 rate=rate,
                 frames=frames,
-                transcript=row["transcript"],
+                transcript=row.get("transcript") or "",
             )
             check(source, where)
             sources.append(source)

@@ -8,8 +8,9 @@ import pandas as pd
 import soundfile as sf
 from tqdm.contrib.concurrent import process_map
 
-FULL_SCALE = 2**15  # of 16-bit samples
-LIMIT = 0.999 * FULL_SCALE  # PolSESS' hard limiter
+from corpus.render import FULL_SCALE, LIMIT
+
+PEAK = LIMIT * FULL_SCALE  # of PolSESS' hard limiter, in 16-bit samples
 MAX_EXAMPLES = 20
 
 
@@ -108,8 +109,8 @@ def _sum_error(mix, s1, s2, **background):
     """
     background = sum(background.values())
     speech = s1 + s2
-    sums = np.stack([speech, np.clip(speech, -LIMIT, LIMIT)]) + background
-    sums = np.concatenate([sums, np.clip(sums, -LIMIT, LIMIT)])
+    sums = np.stack([speech, np.clip(speech, -PEAK, PEAK)]) + background
+    sums = np.concatenate([sums, np.clip(sums, -PEAK, PEAK)])
     return float(np.abs(sums - mix).min(axis=0).max())
 
 

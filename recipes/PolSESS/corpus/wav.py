@@ -1,9 +1,10 @@
 """Writes wav files that appear under their names only when complete."""
 
-import os
 from io import BytesIO
 
 import soundfile
+
+from corpus.atomic import replacing
 
 
 def write_wav(path, samples, sample_rate):
@@ -26,14 +27,5 @@ def write_wav(path, samples, sample_rate):
     # By way of memory: soundfile does not say why a write to disk failed.
     wav = BytesIO()
     soundfile.write(wav, samples, sample_rate, "PCM_16", format="WAV")
-    temporary = path.with_suffix(".part")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(wav.getbuffer())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(
-            f"{path}: could not be written ({error.strerror}). Make room or choose "
-            "another folder; started again, the command goes on after the files that "
-            "are done"
-        ) from error

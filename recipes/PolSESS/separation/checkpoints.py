@@ -58,7 +58,14 @@ class SafeCheckpointer(Checkpointer):
         return path.with_name(UNFINISHED + path.name)
 
     def _list_checkpoint_dirs(self):
-        return [path for path in super()._list_checkpoint_dirs() if self._intact(path)]
+        found = super()._list_checkpoint_dirs()
+        intact = [path for path in found if self._intact(path)]
+        if found and not intact:
+            raise RuntimeError(
+                f"{self.checkpoints_dir}: all {len(found)} checkpoints are damaged. "
+                "Remove the folder to start the run from the beginning"
+            )
+        return intact
 
     def _intact(self, path):
         if path in self._known_intact:
@@ -70,8 +77,8 @@ class SafeCheckpointer(Checkpointer):
             self._warned.add(path)
             logger.warning(
                 f"{path}: this checkpoint is damaged (its files do not match its "
-                "checksums) and is passed over; the one before it is used. Remove "
-                "the folder when you no longer need it"
+                "checksums) and is passed over for the one before it. Remove the "
+                "folder when you no longer need it"
             )
         return False
 

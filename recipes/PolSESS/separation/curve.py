@@ -1,12 +1,11 @@
 """The learning curve of a run as a PNG."""
 
-import os
-from pathlib import Path
-
 from matplotlib.figure import Figure
 
+from corpus.atomic import replacing
 
-def plot_learning_curve(history, curriculum, path, title):
+
+def plot_learning_curve(history, best_epoch, curriculum, path, title):
     """Draws training and validation SI-SDR and the learning rate over epochs.
 
     Arguments
@@ -14,6 +13,8 @@ def plot_learning_curve(history, curriculum, path, title):
     history : list of dict
         One entry per epoch, with ``stats_meta`` (epoch, lr), ``train_stats``
         (si_sdr) and ``valid_stats`` (si_sdr, si_sdri) as given to train loggers.
+    best_epoch : int
+        The epoch with the highest monitored score.
     curriculum : Curriculum
         Its stages are marked.
     path : str or Path
@@ -29,10 +30,9 @@ def plot_learning_curve(history, curriculum, path, title):
     ):
         scores = [entry[stats]["si_sdr"] for entry in history]
         axes.plot(epochs, scores, marker=".", label=label, color=color)
-    best = max(history, key=lambda entry: entry["valid_stats"]["si_sdr"])
-    best_score = best["valid_stats"]["si_sdr"]
+    best_score = history[best_epoch - 1]["valid_stats"]["si_sdr"]
     axes.plot(
-        best["stats_meta"]["epoch"],
+        best_epoch,
         best_score,
         "o",
         mfc="none",
@@ -67,6 +67,5 @@ def plot_learning_curve(history, curriculum, path, title):
     )
     rates.set(ylabel="learning rate", yscale="log")
     axes.legend(handles=[*axes.lines[:3], *rates.lines], loc="lower right", fontsize=8)
-    temporary = Path(f"{path}.part")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

@@ -150,6 +150,12 @@ def _read(row, name):
 def collate(items):
     """Makes a Batch of items of one length."""
     mixtures, sources, rows = zip(*items, strict=True)
+    if len({len(mixture) for mixture in mixtures}) > 1:
+        lengths = {row["mix"]: len(m) for row, m in zip(rows, mixtures, strict=True)}
+        raise ValueError(
+            f"Recordings of one corpus have one length; these have {lengths} samples. "
+            "Check the corpus with verify_audio: True"
+        )
     return Batch(
         torch.from_numpy(np.stack(mixtures)), torch.from_numpy(np.stack(sources)), rows
     )
@@ -174,10 +180,13 @@ class EpochSampler(torch.utils.data.Sampler):
     def __init__(self, dataset, curriculum, seed, rank=0, world_size=1):
         self.dataset, self.curriculum, self.seed = dataset, curriculum, seed
         self.rank, self.world_size = rank, world_size
+        self.epoch = None
         self.set_epoch(1)
 
     def set_epoch(self, epoch):
         """Makes the sampler's (index, variant) pairs those of an epoch."""
+        if epoch == self.epoch:
+            return
         drawn = []
         for index, row in enumerate(self.dataset.rows):
             variant = self.curriculum.draw(self.seed, epoch, row["id"], row["indoor"])
@@ -191,6 +200,7 @@ class EpochSampler(torch.utils.data.Sampler):
                 f"Epoch {epoch}: no training row has one of the curriculum's variants "
                 f"{', '.join(self.curriculum.variants(epoch))}"
             )
+        self.epoch = epoch
         self.pairs = [pair for _, *pair in drawn[self.rank : even : self.world_size]]
 
     def __iter__(self):

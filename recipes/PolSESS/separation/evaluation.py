@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -16,6 +15,7 @@ from pystoi import stoi
 from torchmetrics.functional.audio import signal_distortion_ratio
 
 from corpus import keyed
+from corpus.atomic import replacing
 from metrics import permute_to_best, si_sdr
 from variants import FULL_MIX, VARIANTS
 
@@ -187,7 +187,7 @@ def _interval(values, generator, resamples):
 
 
 def write_results(rows, folder, seed, provenance):
-    """Writes test_results.csv (each row) and summary.json; returns the summary.
+    """Writes test_results.csv (each row) and summary.json; returns the latter.
 
     The summary is made from the rounded rows as written, so that the CSV alone
     gives it again.
@@ -206,7 +206,7 @@ def write_results(rows, folder, seed, provenance):
     Returns
     -------
     dict
-        As from ``summarise``.
+        ``provenance`` and ``scores`` (as from ``summarise``).
 
     Raises
     ------
@@ -225,33 +225,23 @@ def write_results(rows, folder, seed, provenance):
     table = table.assign(place=place).sort_values(["id", "place"]).drop(columns="place")
     summary = summarise(table, seed)
 
-    _write(
-        Path(folder) / "test_results.csv",
-        table.to_csv(index=False, float_format="%.4f"),
-    )
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with replacing(Path(folder) / "test_results.csv") as path:
+        table.to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
     report = {"provenance": provenance, "scores": summary}
-    _write(
-        Path(folder) / "summary.json",
-        json.dumps(report, indent=2, ensure_ascii=False) + "\n",
-    )
-    return summary
+    with replacing(Path(folder) / "summary.json") as path:
+        text = json.dumps(report, indent=2, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")
+    return report
 
 
-def _write(path, text):
-    """Writes a text file that is never half-written under its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(temporary, path)
-
-
-def format_table(summary):
-    """Returns a summary as a plain text table, one line per group.
+def format_table(report):
+    """Returns a report as a plain text table, one line per group, and its corpus.
 
     Arguments
     ---------
-    summary : dict
-        As from ``summarise``.
+    report : dict
+        As from ``write_results``.
 
     Returns
     -------
@@ -264,12 +254,12 @@ def format_table(summary):
         for metric, (title, _) in METRICS.items()
     ]
     lines = [["variant", "n", *titles]]
-    for group, scores in summary.items():
+    for group, scores in report["scores"].items():
         cells = [_cell(scores[metric], metric) for metric in METRICS]
         lines.append([group, str(scores["rows"]), *cells])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["─" * width for width in widths])
-    return "\n".join(
+    rows = [
         "  ".join(
             [
                 line[0].ljust(widths[0]),
@@ -277,7 +267,8 @@ def format_table(summary):
             ]
         )
         for line in lines
-    )
+    ]
+    return "\n".join([*rows, f"Corpus: {report['provenance']['corpus']}"])
 
 
 def _cell(score, metric):
@@ -293,4 +284,4 @@ def _cell(score, metric):
 
 if __name__ == "__main__":
     path = Path(sys.argv[1]) / "summary.json"
-    print(format_table(json.loads(path.read_text(encoding="utf-8"))["scores"]))
+    print(format_table(json.loads(path.read_text(encoding="utf-8"))))

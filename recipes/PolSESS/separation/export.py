@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import safetensors.torch
-import speechbrain
 import torch
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import SafeRepresenter
@@ -31,8 +30,9 @@ STOCK_CLASSES = {
 README = """\
 # Speech separation model ({task}, {sample_rate} Hz, {num_spks} source(s))
 
-Trained on PolSESS mixtures with SpeechBrain; `hyperparams.yaml` says from which seed
-and epoch, with which validation score and versions. Input: mono, {sample_rate} Hz.
+Trained with SpeechBrain on the corpus: {corpus}.
+`hyperparams.yaml` says from which seed and epoch, with which validation score and
+versions. Input: mono, {sample_rate} Hz.
 
 With SpeechBrain alone (reads the `.ckpt` files, which are pickles):
 
@@ -103,8 +103,7 @@ def export_model(hparams_file, modules, folder, provenance):
         What to write: hyperparams.yaml, model.safetensors, README.md and one
         ``.ckpt`` a module.
     provenance : dict
-        Where the weights come from: seed, epoch, score, version of the recipe.
-        Those of torch and SpeechBrain are added.
+        Where the weights come from: corpus, seed, epoch, score, versions.
 
     Returns
     -------
@@ -129,8 +128,7 @@ def export_model(hparams_file, modules, folder, provenance):
         "sample_rate": hparams["sample_rate"],
         "num_spks": num_sources(hparams["task"]),
         "task": hparams["task"],
-        "provenance": _plain(provenance)
-        | {"torch": str(torch.__version__), "speechbrain": speechbrain.__version__},
+        "provenance": _plain(provenance),
         "modules": specified,
         "pretrainer": New(PRETRAINER, {"loadables": dict(specified)}),
     }
@@ -144,7 +142,7 @@ def export_model(hparams_file, modules, folder, provenance):
     writer.default_flow_style = False
     writer.sort_base_mapping_type_on_output = False
     writer.dump(description, partial / HPARAMS_FILE)
-    readme = README.format(**description)
+    readme = README.format(**description, corpus=provenance["corpus"])
     (partial / "README.md").write_text(readme, encoding="utf-8")
     for name, state in states.items():
         torch.save(state, partial / f"{name}.ckpt")

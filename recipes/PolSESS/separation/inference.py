@@ -273,7 +273,7 @@ class Separator:
                     gains = self._join(file, length, joined, progress)
                     frames = round(file.frames * rate / file.samplerate)
                     self._write(joined, gains, outputs, rate, frames)
-            except (OSError, soundfile.SoundFileError, FloatingPointError) as error:
+            except (OSError, RuntimeError, ArithmeticError, MemoryError) as error:
                 raise SeparationError(f"{path}: {error}") from error
         return outputs
 

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from speechbrain.utils.distributed import ddp_broadcast, if_main_process
 from speechbrain.utils.train_logger import TensorboardLogger, WandBLogger
 
 from corpus import keyed
@@ -27,15 +28,22 @@ def start_loggers(hparams, history):
     list of TrainLogger
     """
     folder = Path(hparams.output_folder)
-    Path(hparams.train_logger.save_file).write_text("", encoding="utf-8")
     loggers = [hparams.train_logger]
-    if hparams.tensorboard:
+    if if_main_process():
+        Path(hparams.train_logger.save_file).write_text("", encoding="utf-8")
         shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    if hparams.tensorboard:
         loggers.append(TensorboardLogger(str(folder / "tensorboard")))
     for entry in history:
         log(loggers, entry)
     if hparams.wandb:
-        loggers.append(_start_wandb(folder))
+        wandb_logger = _start_wandb(folder)
+        # The next step of a run that is taken up again; only the main process has one.
+        seen = ddp_broadcast(wandb_logger.run.step if wandb_logger.run else None)
+        for entry in history:
+            if entry["stats_meta"]["epoch"] >= seen:
+                log([wandb_logger], entry)
+        loggers.append(wandb_logger)
     return loggers
 
 

@@ -1,4 +1,4 @@
-"""What a run tells Oríon: minus the best validation SI-SDR, whatever happens.
+"""What a run tells Oríon: minus the best validation score, whatever happens.
 
 Under ``orion hunt`` the environment names a file for the results. A trial that dies
 without reporting would stall the search's algorithm, so a failure reports a finite bad
@@ -10,6 +10,8 @@ import os
 import sys
 import traceback
 from contextlib import contextmanager
+
+from corpus.atomic import replacing
 
 RESULTS_VARIABLE = "ORION_RESULTS_PATH"
 INTERRUPT_VARIABLE = "ORION_INTERRUPT_CODE"
@@ -29,17 +31,17 @@ def report(objective, statistics):
     objective : float
         To be minimised, in dB.
     statistics : dict
-        Numbers to be kept with the trial.
+        What is to be kept with the trial.
     """
-    if not is_trial():
+    if not is_trial() or os.environ.get("RANK", "0") != "0":
         return
     results = [{"name": "objective", "type": "objective", "value": objective}]
     results += [
         {"name": name, "type": "statistic", "value": value}
         for name, value in statistics.items()
     ]
-    with open(os.environ[RESULTS_VARIABLE], "w", encoding="utf-8") as file:
-        json.dump(results, file)
+    with replacing(os.environ[RESULTS_VARIABLE]) as path:
+        path.write_text(json.dumps(results), encoding="utf-8")
 
 
 @contextmanager

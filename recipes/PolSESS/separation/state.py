@@ -19,9 +19,8 @@ class TrainState:
     history : list of dict
         The train loggers' arguments of each finished epoch; logs and the learning
         curve are functions of it.
-    best_score : float or None
-        Highest monitored validation score so far, in dB.
-    best_epoch : int or None
+    settings : dict or None
+        The hparams that make the run what it is; see ``keep_settings``.
     finite_steps : int
         Steps of the current epoch that count in its average loss.
     skipped_in_a_row, skipped : int
@@ -29,18 +28,42 @@ class TrainState:
     items : int
         Training examples seen.
     seconds : float
-        Time spent in finished epochs, on all machines together.
+        Time spent in finished epochs, each from its last start.
     """
 
     def __init__(self):
         self.history = []
-        self.best_score = None
-        self.best_epoch = None
+        self.settings = None
         self.finite_steps = 0
         self.skipped_in_a_row = 0
         self.skipped = 0
         self.items = 0
         self.seconds = 0.0
+
+    def keep_settings(self, settings):
+        """Keeps the settings of a new run; refuses to go on with other ones.
+
+        Arguments
+        ---------
+        settings : dict
+            Of JSON values.
+
+        Raises
+        ------
+        ValueError
+            Naming what differs from the settings that the run was begun with.
+        """
+        changed = [
+            f"{key} {self.settings[key]} (now {settings[key]})"
+            for key in settings
+            if self.settings is not None and self.settings[key] != settings[key]
+        ]
+        if changed:
+            raise ValueError(
+                f"The run in this output_folder was begun with {', '.join(changed)}. "
+                "Give the same values to go on, or another output_folder"
+            )
+        self.settings = settings
 
     @mark_as_saver
     @main_process_only

@@ -9,6 +9,8 @@ overridden on the command line; `--test_only True` tests the best checkpoint aga
 """
 
 import dataclasses
+import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -29,7 +31,6 @@ from tqdm import tqdm
 
 import search
 from command_line import as_flags
-from corpus import keyed
 from corpus.build import CorpusSettings, build_corpus
 from corpus.embedded import make_sources
 from corpus.locks import hold
@@ -43,24 +44,33 @@ from masking import separate
 from metrics import permute_to_best, pit_loss, si_sdr
 from polsess_prepare import prepare_polsess
 from state import TrainState
+from steps import CarefulBrain, TrainingStopped
 
 logger = get_logger(__name__)
+# What must stay the same for a run to be one run: changed keys need a new folder.
+RUN_SETTINGS = (
+    "seed",
+    "task",
+    "sample_rate",
+    "curriculum",
+    "valid_per_variant",
+    "train_items",
+    "batch_size",
+    "lr",
+    "weight_decay",
+    "grad_clip_norm",
+    "lr_factor",
+    "lr_patience",
+    "dropout",
+)
 VERSION = Path(__file__).resolve().parents[1] / "VERSION"
 
 
-class TrainingStopped(RuntimeError):
-    """Training cannot go on; the message says what to try."""
-
-
-class Separation(sb.Brain):
+class Separation(CarefulBrain):
     """Trains by permutation-invariant SI-SDR, validates, and tests per variant."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.rank = getattr(self, "rank", 0)
-        self.world_size = 1
-        if self.distributed_launch:
-            self.world_size = torch.distributed.get_world_size()
         self.curriculum = Curriculum(self.hparams.curriculum)
         self.state = TrainState()
         self.checkpointer.add_recoverable("state", self.state)
@@ -70,7 +80,10 @@ class Separation(sb.Brain):
 
     def compute_forward(self, batch, stage):
         """Returns estimates [batch, sources, time] of a batch's mixtures."""
-        return separate(self.modules, batch.mixtures)
+        # Processes may have unequal shares of a validation, which DDP would wait for.
+        training = stage == sb.Stage.TRAIN
+        modules = self.modules if training else self.hparams.modules
+        return separate(modules, batch.mixtures)
 
     def compute_objectives(self, predictions, batch, stage):
         """Returns the loss in dB; keeps the scores when not training."""
@@ -99,94 +112,6 @@ class Separation(sb.Brain):
             )
         ]
 
-    # Training steps
-
-    def fit_batch(self, batch):
-        """Does one step; one that is not finite is left out and counted.
-
-        A window of accumulated gradients is stepped or left out as a whole; the last
-        one of an epoch may be shorter.
-        """
-        factor = self.grad_accumulation_factor
-        position = (self.step - 1) % factor
-        window = min(factor, self.steps_per_epoch - (self.step - 1 - position))
-        should_step = position == window - 1
-        if position == 0:
-            self.window_is_finite = True
-        epoch = self.hparams.epoch_counter.current
-        torch.manual_seed(
-            keyed.integer(self.hparams.seed, epoch, self.step, self.rank) >> 1
-        )
-        batch = batch.to(self.device)
-        self.state.items += len(batch.rows) * self.world_size
-        try:
-            with self.no_sync(not should_step):
-                with self.training_ctx:
-                    predictions = self.compute_forward(batch, sb.Stage.TRAIN)
-                    loss = self.compute_objectives(predictions, batch, sb.Stage.TRAIN)
-                self.window_is_finite &= self._finite_everywhere(loss)
-                if self.window_is_finite:
-                    self.scaler.scale(loss / window).backward()
-            if should_step:
-                self.optimizers_step()
-        except torch.OutOfMemoryError as error:
-            raise TrainingStopped(
-                f"The device ran out of memory with batch_size "
-                f"{self.hparams.batch_size} and grad_accumulation_factor {factor}. Try "
-                f"--batch_size {max(1, self.hparams.batch_size // 2)} "
-                f"--grad_accumulation_factor {2 * factor}, which trains the same"
-            ) from error
-        self.bar.update()
-        return loss.detach().cpu()
-
-    def _finite_everywhere(self, loss):
-        """Returns whether the loss is finite in every process."""
-        finite = torch.isfinite(loss.detach()).float()
-        if self.distributed_launch:
-            torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
-        return bool(finite)
-
-    def optimizers_step(self):
-        """Unscales, clips and steps, unless something was not finite."""
-        stepped = False
-        if self.window_is_finite:
-            self.scaler.unscale_(self.optimizer)
-            norm = torch.nn.utils.clip_grad_norm_(
-                self.modules.parameters(), self.hparams.grad_clip_norm
-            )
-            stepped = bool(torch.isfinite(norm))
-            if stepped:
-                self.scaler.step(self.optimizer)
-            self.scaler.update()
-        self.zero_grad(set_to_none=True)
-        self.optimizer_step += 1
-        state = self.state
-        state.skipped_in_a_row = 0 if stepped else state.skipped_in_a_row + 1
-        state.skipped += not stepped
-        if state.skipped_in_a_row >= self.nonfinite_patience:
-            raise TrainingStopped(
-                f"{state.skipped_in_a_row} steps in a row were not finite "
-                f"(nonfinite_patience). Try a lower lr (now {self._lr():.3g}), a lower "
-                f"grad_clip_norm, or precision bf16 or fp32 (now {self.precision}); "
-                "check the corpus with verify_audio: True"
-            )
-
-    def update_average(self, loss, avg_loss):
-        """Averages over finite losses alone, by their own number."""
-        if not self.modules.training:
-            return super().update_average(loss, avg_loss)
-        if torch.isfinite(loss):
-            self.state.finite_steps += 1
-            avg_loss += (float(loss) - avg_loss) / self.state.finite_steps
-        self.bar.set_postfix_str(
-            f"SI-SDR {-avg_loss:.2f} dB, lr {self._lr():.2e}"
-            + f", {self.state.skipped} skipped" * bool(self.state.skipped)
-        )
-        return avg_loss
-
-    def _lr(self):
-        return self.optimizer.param_groups[0]["lr"]
-
     # Data
 
     def _train_loader_specifics(self, dataset, loader_kwargs):
@@ -201,12 +126,22 @@ class Separation(sb.Brain):
     def on_fit_start(self):
         """Recovers, and makes the logs those of the recovered state."""
         super().on_fit_start()
-        if not if_main_process():
-            return
+        self.state.keep_settings(self._settings())
+        # Of all processes: SpeechBrain's loggers write in one and wait for the others.
         self.loggers = start_loggers(self.hparams, self.state.history)
-        if self.state.items:
-            finished = len(self.state.history)
+        finished = len(self.state.history)
+        if finished >= self.hparams.N_epochs or self.hparams.epoch_counter.should_stop:
+            logger.info(f"Training had already ended, after epoch {finished}")
+        elif self.state.items:
             logger.info(f"Going on after epoch {finished}, step {self.step}")
+
+    def _settings(self):
+        """Returns what must stay the same for a run to be one run, as JSON values."""
+        settings = {key: getattr(self.hparams, key) for key in RUN_SETTINGS}
+        settings["precision"] = self.precision
+        settings["grad_accumulation_factor"] = self.grad_accumulation_factor
+        settings["processes"] = self.world_size
+        return json.loads(json.dumps(settings))
 
     def on_stage_start(self, stage, epoch=None):
         """Sets the epoch's sampler and a progress bar."""
@@ -249,10 +184,8 @@ class Separation(sb.Brain):
                 f"The validation score of epoch {epoch} is not a number: the weights "
                 "are spoilt. Try a lower lr or grad_clip_norm, or precision fp32"
             )
-        state, lr = self.state, self._lr()
-        if state.best_score is None or monitored > state.best_score:
-            state.best_score, state.best_epoch = monitored, epoch
-        self.hparams.epoch_counter.update_metric(monitored)
+        state, lr, counter = self.state, self._lr(), self.hparams.epoch_counter
+        counter.update_metric(monitored)
         if self.curriculum.plateau_acts(epoch):
             _, new_lr = self.hparams.lr_scheduler([self.optimizer], epoch, -monitored)
             update_learning_rate(self.optimizer, new_lr)
@@ -264,31 +197,34 @@ class Separation(sb.Brain):
         state.history.append(entry)
         state.seconds += time.monotonic() - self.began
         self.checkpointer.save_and_keep_only(
-            meta={"score": monitored, "epoch": epoch},
+            meta={
+                "score": monitored,
+                "epoch": epoch,
+                "items": state.items,
+                "seconds": state.seconds,
+            },
             max_keys=["score"],
             importance_keys=[ckpt_recency],
             keep_recent=False,
             num_to_keep=2,
         )
+        log(self.loggers, entry)
         if if_main_process():
-            log(self.loggers, entry)
             self._plot()
             logger.info(
                 f"Epoch {epoch}: training SI-SDR {self.train_si_sdr:.2f} dB, "
                 f"validation SI-SDR {valid['si_sdr']:.2f} dB, SI-SDRi "
-                f"{valid['si_sdri']:.2f} dB (best score {state.best_score:.2f} dB in "
-                f"epoch {state.best_epoch}); {time.monotonic() - self.began:.0f} s"
+                f"{valid['si_sdri']:.2f} dB (best score {counter.best_score:.2f} dB in "
+                f"epoch {counter.best_limit}); {time.monotonic() - self.began:.0f} s"
             )
 
     def _plot(self):
         path = Path(self.hparams.output_folder) / "learning_curve.png"
-        title = f"{self.hparams.task}, seed {self.hparams.seed}: {path.parent}"
-        plot_learning_curve(self.state.history, self.curriculum, path, title)
-
-    def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
-        """Saves between windows of accumulated gradients only."""
-        due = super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
-        return due and self.step % self.grad_accumulation_factor == 0
+        title = f"{path.parent.name}: {self.hparams.task}, {self.hparams.corpus}"
+        best_epoch = self.hparams.epoch_counter.best_limit
+        plot_learning_curve(
+            self.state.history, best_epoch, self.curriculum, path, title
+        )
 
     def _gather(self, rows):
         """Returns the score rows of all processes, in one order for any number."""
@@ -308,10 +244,6 @@ class Separation(sb.Brain):
     def _fit_valid(self, valid_set, epoch, enable):
         super()._fit_valid(valid_set, epoch, not self.bar.disable)
 
-    def evaluate_batch(self, batch, stage):
-        """Scores one batch."""
-        return super().evaluate_batch(batch.to(self.device), stage)
-
     def fixed_loader(self, dataset, per_variant, batch_size):
         """Returns a loader of this process' share of a dataset's fixed pairs."""
         pairs = dataset.pairs(per_variant)[self.rank :: self.world_size]
@@ -321,13 +253,15 @@ class Separation(sb.Brain):
             sampler=pairs,
             collate_fn=collate,
             num_workers=self.hparams.num_workers,
+            pin_memory=self.device_type == "cuda",
         )
 
 
 def find_corpus(hparams):
-    """Returns the corpus folder; without one, makes the embedded corpus."""
-    if hparams["data_folder"]:
-        return hparams["data_folder"]
+    """Returns the corpus folder and name; without one, makes the embedded corpus."""
+    folder = hparams["data_folder"]
+    if folder:
+        return folder, Path(folder).resolve().name
     folder = hparams["embedded_folder"]
     logger.warning(
         f"data_folder is not given: using the embedded corpus in {folder}, synthetic "
@@ -342,7 +276,7 @@ def find_corpus(hparams):
             build_corpus(folder, make_sources(folder), settings)
 
     run_on_main(make)
-    return folder
+    return folder, "embedded (synthetic, for trying things out; no results)"
 
 
 def dataio_prep(hparams, data_folder):
@@ -361,17 +295,19 @@ def dataio_prep(hparams, data_folder):
 
 
 def test(brain, dataset):
-    """Tests the best checkpoint in every variant; writes and prints the results."""
+    """Tests the best checkpoint; writes and prints results, returns their source."""
     hparams = brain.hparams
-    if brain.checkpointer.find_checkpoint(max_key="score") is None:
+    best = brain.checkpointer.find_checkpoint(max_key="score")
+    if best is None:
         raise FileNotFoundError(
             f"{hparams.save_folder}: no checkpoint to test. Train first, with the same "
             "output_folder"
         )
     loader = brain.fixed_loader(dataset, True, hparams.test_batch_size)
     brain.evaluate(loader, max_key="score", progressbar=not brain.noprogressbar)
+    source = provenance(brain, best.meta)
     if not if_main_process():
-        return
+        return source
     rows = {row["id"]: row for row in dataset.rows}
     columns = ("indoor", "ssr", "scene_class", "event_class")
     results = [
@@ -379,23 +315,33 @@ def test(brain, dataset):
         for result in brain.scores
     ]
     folder = Path(hparams.output_folder)
-    summary = write_results(results, folder, hparams.seed, provenance(brain))
-    print(format_table(summary))
+    print(format_table(write_results(results, folder, hparams.seed, source)))
     logger.info(f"Per-file scores: {folder / 'test_results.csv'}")
+    return source
 
 
-def provenance(brain):
-    """Returns what a score or an export comes from."""
+def provenance(brain, checkpoint):
+    """Returns what a score or an export comes from.
+
+    Arguments
+    ---------
+    brain : Separation
+    checkpoint : dict
+        The meta of the checkpoint whose weights are meant.
+    """
     return {
-        "command": " ".join(sys.argv),
-        "seed": brain.hparams.seed,
+        "command": shlex.join(["python", *sys.argv]),
+        "corpus": brain.hparams.corpus,
         "task": brain.hparams.task,
-        "epoch": brain.state.best_epoch,
-        "validation_score": brain.state.best_score,
-        "items": brain.state.items,
+        "seed": brain.hparams.seed,
+        "epoch": checkpoint["epoch"],
+        "validation_score": checkpoint["score"],
+        "items": checkpoint["items"],
+        "seconds": round(checkpoint["seconds"]),
+        "processes": brain.world_size,
         "device": str(brain.device),
         "recipe": VERSION.read_text(encoding="utf-8").strip(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "speechbrain": sb.__version__,
     }
 
@@ -426,7 +372,7 @@ def run(hparams_file, hparams, run_opts, overrides):
     """Does the work of main, in an output folder that is this run's alone."""
     output_folder = Path(hparams["output_folder"])
     sb.create_experiment_directory(str(output_folder), hparams_file, overrides)
-    data_folder = find_corpus(hparams)
+    data_folder, hparams["corpus"] = find_corpus(hparams)
     run_on_main(
         prepare_polsess,
         kwargs={
@@ -457,17 +403,19 @@ def run(hparams_file, hparams, run_opts, overrides):
             "batch_size": hparams["batch_size"],
             "num_workers": hparams["num_workers"],
             "collate_fn": collate,
+            "pin_memory": brain.device_type == "cuda",
         },
     )
     if search.is_trial():  # a search must not see the test set
-        return search.report(-brain.state.best_score, provenance(brain))
-    test(brain, datasets["test"])
+        best = brain.checkpointer.find_checkpoint(max_key="score").meta
+        return search.report(-best["score"], provenance(brain, best))
+    source = test(brain, datasets["test"])
     if if_main_process():
         folder = export_model(
             output_folder / "hyperparams.yaml",
             hparams["modules"],
             output_folder / "export",
-            provenance(brain),
+            source,
         )
         logger.info(f"Exported the best model to {folder}")
     ddp_barrier()

@@ -12,6 +12,7 @@ from corpus.embedded_sounds import SOUNDS, make_sound
 from corpus.embedded_speech import Speaker, speakers, utterance
 from corpus.sources import SUBSETS, check
 from corpus.tables import scene_classes, suited_events
+from corpus.wav import write_wav
 
 SMALL = {"num_speakers": (4, 2, 2), "utterances_per_speaker": 2}
 # Roughness, flutter and breath: voices in which espeak's inner state is heard.
@@ -250,11 +251,11 @@ def test_interrupted_generation_goes_on(made, tmp_path):
 def test_full_disk_names_the_file_and_leaves_nothing(tmp_path):
     """A limit on file sizes stands for the full disk: the write fails half-way."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    path = tmp_path / "speech" / "one.wav"
+    path = tmp_path / "one.wav"
     resource.setrlimit(resource.RLIMIT_FSIZE, (10000, hard))
     try:
         with pytest.raises(OSError, match="one.wav: could not be written"):
-            embedded._write_wav(path, np.zeros(16000))
+            write_wav(path, np.zeros(16000), 16000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not read_all(tmp_path)

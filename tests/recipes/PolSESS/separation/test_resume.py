@@ -1,13 +1,24 @@
 """A run that was killed ends as one that was not; damage and intruders are noticed."""
 
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from tiny_run import arguments, assert_same, last_checkpoint, run
+from tiny_run import arguments, assert_same, environment, last_checkpoint, run
 
 from tiny_corpus import write_corpus
 
+HOLD = """
+import sys, time
+from corpus.locks import hold
+with hold(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
 SETTINGS = {"ckpt_interval_steps": 2, "dropout": 0.2, "early_stop_patience": 9}
 
 
@@ -59,17 +70,47 @@ train.log = killed
 
 
 @pytest.mark.parametrize(
-    "where", [MID_EPOCH, BEFORE_SAVING, WHILE_SAVING, AFTER_SAVING]
+    "where, workers",
+    [(MID_EPOCH, 2), (BEFORE_SAVING, 0), (WHILE_SAVING, 0), (AFTER_SAVING, 0)],
 )
 def test_killed_run_ends_like_an_uninterrupted_one(
-    corpus, uninterrupted, tmp_path, where
+    corpus, uninterrupted, tmp_path, where, workers
 ):
-    line = arguments(corpus, tmp_path, **SETTINGS)
+    line = arguments(corpus, tmp_path, **SETTINGS | {"num_workers": workers})
     assert run(line, before=where, check=False).returncode == -signal.SIGKILL
     run(line)
     assert_same(last_checkpoint(uninterrupted), last_checkpoint(tmp_path))
     for name in ("train_log.txt", "test_results.csv"):
         assert (tmp_path / name).read_text() == (uninterrupted / name).read_text()
+
+
+def test_killed_run_with_accumulation_and_a_last_short_window(corpus, tmp_path):
+    changes = SETTINGS | {"ckpt_interval_steps": 1, "N_epochs": 2}
+    changes |= {"grad_accumulation_factor": 2}
+    run(arguments(corpus, tmp_path / "whole", **changes))
+    line = arguments(corpus, tmp_path / "killed", **changes)
+    assert run(line, before=MID_EPOCH, check=False).returncode == -signal.SIGKILL
+    run(line)
+    whole, killed = (last_checkpoint(tmp_path / name) for name in ("whole", "killed"))
+    assert_same(whole, killed)
+
+
+def test_going_on_with_other_settings_is_refused(corpus, uninterrupted, tmp_path):
+    folder = shutil.copytree(uninterrupted, tmp_path / "copy")
+    changes = SETTINGS | {"lr": 0.1, "N_epochs": 5}
+    done = run(arguments(corpus, folder, **changes), check=False)
+    assert done.returncode == 1
+    assert "was begun with lr 0.00125 (now 0.1)" in done.stdout
+
+
+def test_when_all_checkpoints_are_damaged_the_run_does_not_begin_anew(
+    corpus, uninterrupted, tmp_path
+):
+    folder = shutil.copytree(uninterrupted, tmp_path / "copy")
+    for path in (folder / "save").glob("CKPT+*/masknet.ckpt"):
+        path.write_bytes(b"")
+    done = run(arguments(corpus, folder, **SETTINGS), check=False)
+    assert done.returncode == 1 and "checkpoints are damaged" in done.stdout
 
 
 def test_truncated_newest_checkpoint_is_passed_over(corpus, uninterrupted, tmp_path):
@@ -84,25 +125,27 @@ def test_truncated_newest_checkpoint_is_passed_over(corpus, uninterrupted, tmp_p
 
 
 def test_second_process_in_the_folder_is_refused(corpus, tmp_path):
-    second = f"""
-        import subprocess
-        from corpus.locks import hold
-        with hold({str(tmp_path)!r}):
-            try:
-                train.main(sys.argv[1:])
-            except RuntimeError as error:
-                sys.exit(str(error))
-    """
-    done = run(arguments(corpus, tmp_path), before=second, check=False)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        done = run(arguments(corpus, tmp_path), check=False)
+    finally:
+        holder.kill()
+        holder.wait()
     assert done.returncode == 1
     assert "another process is working in this folder" in done.stdout
     assert not (tmp_path / "log.txt").exists()
 
 
-def test_two_processes_score_like_one(corpus, uninterrupted, tmp_path):
+def test_two_processes_score_like_one(corpus, tmp_path):
     changes = SETTINGS | {"dropout": 0.0, "N_epochs": 2, "batch_size": 4}
     run(arguments(corpus, tmp_path / "one", **changes))
-    launcher = ("torchrun", "--nproc_per_node=2", "--master_port=29517")
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+    launcher += ("--nproc_per_node=2",)
     line = arguments(corpus, tmp_path / "two", **changes | {"batch_size": 2})
     done = run(line, launcher=launcher)
     one, two = (last_checkpoint(tmp_path / name)["state"] for name in ("one", "two"))
@@ -110,10 +153,8 @@ def test_two_processes_score_like_one(corpus, uninterrupted, tmp_path):
     for before, after in zip(one["history"], two["history"], strict=True):
         for name, score in before["valid_stats"].items():
             assert after["valid_stats"][name] == pytest.approx(score, abs=2e-3)
-    results = [
-        (tmp_path / name / "test_results.csv").read_text().splitlines()
-        for name in ("one", "two")
+    tested = [
+        pd.read_csv(tmp_path / name / "test_results.csv") for name in ("one", "two")
     ]
-    assert [line.split(",")[:2] for line in results[0]] == [
-        line.split(",")[:2] for line in results[1]
-    ]
+    assert (tested[0].id + tested[0].variant).equals(tested[1].id + tested[1].variant)
+    assert tested[1].si_sdr.to_numpy() == pytest.approx(tested[0].si_sdr, abs=5e-3)

@@ -1,0 +1,39 @@
+"""Files that appear under their names only when complete."""
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path):
+    """Gives a temporary name beside ``path``, which becomes ``path`` at the end.
+
+    Arguments
+    ---------
+    path : str or Path
+        Its folder must be there.
+
+    Yields
+    ------
+    Path
+        Where to write. If writing fails, it is removed and ``path`` is as before.
+
+    Raises
+    ------
+    OSError
+        Naming the file, for example when the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(
+            f"{path}: could not be written ({error.strerror or error}). Make room or "
+            "choose another folder; started again, the command goes on after what is "
+            "done"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
