@@ -30,7 +30,6 @@ train: install
 	cd $(SEPARATION) && $(BIN)/python separate.py $(TRIAL)/export --overwrite \
 		"$$(ls $(TRIAL_CORPUS)/test/mix/*.wav | head -n 1)" --out $(TRIAL)/separated
 	@cd $(SEPARATION) && echo && $(BIN)/python evaluation.py $(TRIAL)
-	@echo "(embedded corpus: synthetic speech and sounds, no results)"
 	@echo "Learning curve: $(SEPARATION)/$(TRIAL)/learning_curve.png"
 	@ls $(SEPARATION)/$(TRIAL)/separated/*.wav | sed 's/^/Separated: /'
 

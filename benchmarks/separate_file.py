@@ -39,7 +39,7 @@ def write_export(folder):
     resolved = folder / "run" / "hyperparams.yaml"
     resolved.write_text(resolve_references(text, overrides).read())
     modules = load_hyperpyyaml(text, overrides)["modules"]
-    return export_model(resolved, modules, folder / "export", {"epoch": 0})
+    return export_model(resolved, modules, folder / "export", {"corpus": "none"})
 
 
 def separate(which, export, file):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import soundfile
 
 from corpus.build import COLUMNS, FOLDERS, CorpusSettings, build_corpus
 from corpus.folder import make_sources
+from corpus.locks import hold
 from corpus.plan import Planner
 from corpus.sources import write_sources
 from corpus.tables import scene_classes, suited_events
@@ -196,6 +198,22 @@ def test_killed_and_started_again_gives_the_same_bytes(
     assert not list(target.rglob("corpus_*_final.csv"))
     build_corpus(target, sources, SETTINGS, workers=2, progress=False)
     assert files(target) == files(corpus)
+
+
+def test_workers_of_a_killed_command_do_not_hold_its_folder(tmp_path):
+    folder = write_folder(tmp_path / "recordings")
+    command = [sys.executable, "-m", "corpus", "folder", str(tmp_path / "made")]
+    command += ["--source", str(folder), "--rows", "5000", "2", "2", "--workers", "2"]
+    command += ["--seconds", "0.5", "--split", "60", "20", "20"]
+    first = subprocess.Popen(command, cwd=RECIPE, stderr=subprocess.DEVNULL)
+    journal = tmp_path / "made" / "train" / "rows.journal"
+    while not (journal.exists() and journal.stat().st_size):
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    with hold(tmp_path / "made"):  # refused if somebody else still held it
+        pass
 
 
 def test_another_corpus_in_the_folder_is_refused(corpus, sources):

@@ -207,7 +207,7 @@ def result_rows():
 def test_written_files(tmp_path):
     """The CSV is sorted, complete and enough to give the summary again."""
     folder = tmp_path / "results"
-    summary = write_results(result_rows(), folder, 7, {"epoch": 3, "scene": "łąka"})
+    written = write_results(result_rows(), folder, 7, {"epoch": 3, "scene": "łąka"})
     lines = (folder / "test_results.csv").read_text(encoding="utf-8").splitlines()
     assert lines == [
         "id,variant,indoor,ssr,scene_class,event_class,"
@@ -216,12 +216,15 @@ def test_written_files(tmp_path):
         'a,C,False,-3,"park, in town",Dog,1.2346,2.5000,3.0000,0.7124,,1.0000,1.4691',
         'b,SER,True,-3,"park, in town",Dog,1.2346,2.5000,3.0000,0.7124,,1.0000,1.4691',
     ]
-    assert summarise(pd.read_csv(folder / "test_results.csv"), seed=7) == summary
     report = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    assert report == {
-        "provenance": {"epoch": 3, "scene": "łąka"},
-        "scores": summary,
-    }
+    assert (
+        report
+        == written
+        == {
+            "provenance": {"epoch": 3, "scene": "łąka"},
+            "scores": summarise(pd.read_csv(folder / "test_results.csv"), seed=7),
+        }
+    )
     assert sorted(path.name for path in folder.iterdir()) == [
         "summary.json",
         "test_results.csv",
@@ -240,10 +243,12 @@ def test_table():
     rows = pd.concat(
         [scored(v, [2.0, 2.0], stoi=0.5, pesq=np.nan) for v in ("SER", "C")]
     )
-    assert format_table(summarise(rows)).splitlines() == [
+    report = {"provenance": {"corpus": "noise"}, "scores": summarise(rows)}
+    assert format_table(report).splitlines() == [
         "variant  n   SI-SDR [95 % CI]  SI-SDRi [95 % CI]  SDRi   STOI  PESQ",
         "───────  ─  ─────────────────  ─────────────────  ────  ─────  ────",
         "SER      2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     –",
         "C        2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     –",
         "SER+SE   2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     –",
+        "Corpus: noise",
     ]

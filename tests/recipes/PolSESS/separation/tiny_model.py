@@ -33,5 +33,5 @@ def tiny_model(folder, task="SB"):
 def tiny_export(folder, task="SB"):
     """Writes the export of a tiny DPRNN and returns its folder and modules."""
     hparams_file, modules = tiny_model(folder, task)
-    provenance = {"seed": 1234, "epoch": 3, "score": 4.5}
+    provenance = {"corpus": "noise", "seed": 1234, "epoch": 3, "score": 4.5}
     return export_model(hparams_file, modules, folder / "export", provenance), modules
