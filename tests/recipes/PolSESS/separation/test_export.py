@@ -26,6 +26,9 @@ assert not {"extra_models", "variants", "inference"} & set(sys.modules)
 """
 
 
+SOURCE = {"corpus": "noise"}  # the provenance of test exports
+
+
 def separate_with_stock(folders):
     """Separates in a process that knows SpeechBrain and not this repository."""
     recipe = os.path.realpath(os.path.dirname(export.__file__))
@@ -93,11 +96,11 @@ def test_failed_export_keeps_the_earlier_one(tmp_path, monkeypatch):
     hparams_file = tmp_path / "run" / "hyperparams.yaml"
     monkeypatch.setattr(export.safetensors.torch, "save", disk_full)
     with pytest.raises(OSError, match="No space"):
-        export.export_model(hparams_file, modules, folder, {"corpus": "noise"})
+        export.export_model(hparams_file, modules, folder, SOURCE)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
     monkeypatch.undo()
-    export.export_model(hparams_file, modules, folder, {"corpus": "noise"})
+    export.export_model(hparams_file, modules, folder, SOURCE)
     assert (Separator.from_export(folder).modules["encoder"].conv1d.weight == 0.5).all()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["export", "run"]
 
