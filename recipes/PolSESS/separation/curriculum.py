@@ -12,7 +12,8 @@ class Curriculum:
     stages : list of dict
         Each with ``epoch`` (first epoch of the stage, counted from 1), ``variants``
         (list of str) and optionally ``plateau`` (bool: from this stage on the plateau
-        scheduler may act; default False). The first stage starts at epoch 1.
+        scheduler may act; default False) and ``lr_scale`` (float: what the learning
+        rate is multiplied by when the stage starts). The first stage starts at epoch 1.
 
     Raises
     ------
@@ -29,7 +30,7 @@ class Curriculum:
                     f"curriculum, epoch {stage['epoch']}: variants "
                     f"{unknown or 'none'}; expected some of {', '.join(VARIANTS)}"
                 )
-            keys = set(stage) - {"epoch", "variants", "plateau"}
+            keys = set(stage) - {"epoch", "variants", "plateau", "lr_scale"}
             if keys:
                 raise ValueError(
                     f"curriculum, epoch {stage['epoch']}: unknown keys {sorted(keys)}"
@@ -51,6 +52,11 @@ class Curriculum:
             stage.get("plateau", False) and stage["epoch"] <= epoch
             for stage in self.stages
         )
+
+    def lr_scale(self, epoch):
+        """Returns what the learning rate is multiplied by before an epoch."""
+        stage = self.stage(epoch)
+        return stage.get("lr_scale", 1.0) if stage["epoch"] == epoch else 1.0
 
     def draw(self, seed, epoch, row_id, indoor):
         """Draws the variant of a row in an epoch.

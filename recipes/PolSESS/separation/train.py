@@ -151,8 +151,10 @@ class Separation(CarefulBrain):
         self.began = time.monotonic()
         self.train_sampler.set_epoch(epoch)
         self.steps_per_epoch = -(-len(self.train_sampler) // self.hparams.batch_size)
-        if self.step == 0:
+        if self.step == 0:  # not when an epoch is gone on with
             self.state.finite_steps = 0
+            scale = self.curriculum.lr_scale(epoch)
+            update_learning_rate(self.optimizer, self._lr() * scale)
         variants = " ".join(self.curriculum.variants(epoch))
         self.bar = tqdm(
             desc=f"epoch {epoch}/{self.hparams.N_epochs} ({variants})",

@@ -66,7 +66,9 @@ def test_failing_trial_reports_a_finite_bad_value(
 
 def test_interrupted_trial_reports_nothing(corpus, tmp_path, results, monkeypatch):
     monkeypatch.setenv(search.INTERRUPT_VARIABLE, "42")
-    interrupt = "train.pit_loss = lambda *a: signal.raise_signal(signal.SIGINT)"
+    # In the background, where CI may run, a process starts with Ctrl-C ignored.
+    interrupt = "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    interrupt += "train.pit_loss = lambda *a: signal.raise_signal(signal.SIGINT)"
     done = run(arguments(corpus, tmp_path / "run"), before=interrupt, check=False)
     assert done.returncode == 42 and not results.exists()
 

@@ -32,7 +32,7 @@ def make_brain(corpus, manifests, tmp_path):
     """A function that returns a Brain ready for steps, and its training set."""
 
     def make(**changes):
-        hparams = load(corpus, tmp_path / "run", **changes)
+        hparams = load(corpus, tmp_path / "run", **changes) | {"corpus": "tiny"}
         (tmp_path / "run").mkdir(exist_ok=True)
         rows = read_manifest(manifests / "train.csv", corpus)
         dataset = VariantDataset(rows, hparams["task"])

@@ -23,7 +23,12 @@ TINY = {
     "N_epochs": 3,
     "curriculum": [
         {"epoch": 1, "variants": ["C", "R"]},
-        {"epoch": 2, "variants": ["SER", "SE", "C", "R"], "plateau": True},
+        {
+            "epoch": 2,
+            "variants": ["SER", "SE", "C", "R"],
+            "plateau": True,
+            "lr_scale": 0.5,
+        },
     ],
     "lr_patience": 0,
 }
