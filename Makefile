@@ -13,6 +13,7 @@ install: .venv/main.installed
 
 .venv/main.installed: requirements/main.txt
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(not (3, 10) <= v <= (3, 12) and f'{sys.executable} is Python {v[0]}.{v[1]}; expected 3.10 to 3.12: make PYTHON=python3.11 ...')"
+	@echo "Installing the locked packages into .venv: some 5 GB, a few minutes"
 	$(PYTHON) -m venv .venv
 	$(PIP) -r $<
 	@touch $@

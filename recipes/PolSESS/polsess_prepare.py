@@ -381,7 +381,10 @@ def main():
     parser.add_argument("--strict", action="store_true", help="refuse repeats, leaks")
     parser.add_argument("--verify_audio", action="store_true", help="open every file")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    prepare_polsess(**vars(parser.parse_args()))
+    try:
+        prepare_polsess(**vars(parser.parse_args()))
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":

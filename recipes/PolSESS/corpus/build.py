@@ -129,6 +129,11 @@ def build_corpus(folder, sources, settings, workers=None, progress=True):
         If the folder holds another corpus, or the sources do not suffice.
     """
     folder = Path(folder)
+    planners = {
+        subset: Planner(sources, subset, settings.seconds, settings.seed)
+        for subset, count in zip(SUBSETS, settings.rows, strict=True)
+        if count
+    }
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, settings, sources)
     write_sources(folder / "sources.csv", sources)
@@ -137,10 +142,8 @@ def build_corpus(folder, sources, settings, workers=None, progress=True):
         if _csv_path(folder, subset, "final").exists():
             (folder / subset / JOURNAL).unlink(missing_ok=True)
         elif count:
-            planner = Planner(sources, subset, settings.seconds, settings.seed)
-            attempts = _build_subset(
-                folder, planner, count, settings.sample_rate, workers, progress
-            )
+            planner, rate = planners[subset], settings.sample_rate
+            attempts = _build_subset(folder, planner, count, rate, workers, progress)
             made += len(attempts)
             redrawn += sum(attempts)
     return {

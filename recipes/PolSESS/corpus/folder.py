@@ -55,8 +55,23 @@ def make_sources(folder, manifest="manifest.csv", split=(80, 10, 10), treat=None
             f"{path}: no manifest. Expected a CSV with the columns path, role, class, "
             "speaker"
         )
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text ({error})") from error
+    columns = list(rows[0]) if rows else []
+    if "path" not in columns:
+        raise ValueError(
+            f"{path}: expected rows with the columns path, role, class, speaker, "
+            f"separated by commas; found the columns {columns}"
+        )
+    if min(split) < 0 or not split[0]:
+        raise ValueError(f"split {split}: expected shares, that of train above 0")
+    named = {name for row in rows for name in _classes(row)}
+    unused = sorted(set(treat or {}) - named)
+    if unused:
+        raise ValueError(f"{path}: no row has the class {', '.join(unused)} to treat")
     groups = defaultdict(lambda: defaultdict(list))
     for number, row in enumerate(rows, start=2):
         source, group, unit = _read_row(row, f"{path}, line {number}", treat or {})
@@ -80,7 +95,7 @@ def _read_row(row, where, treat):
 
     def cell(name):
         for alias in ALIASES.get(name, (name,)):
-            if alias in row:
+            if row.get(alias):
                 return row[alias].strip()
         return ""
 
@@ -90,9 +105,7 @@ def _read_row(row, where, treat):
             f"{where}: columns path and role (or kind) must be there and not be empty"
         )
     fields["transcript"] = cell("transcript")
-    fields["class_"] = ",".join(
-        treat.get(name, name) for name in cell("class").split(",") if name
-    )
+    fields["class_"] = ",".join(treat.get(name, name) for name in _classes(row))
     stem = Path(fields["path"]).stem
     if fields["role"] == "speech":
         group = ("speech", fields["source"], cell("language"))
@@ -100,6 +113,11 @@ def _read_row(row, where, treat):
     recording = cell("recording") or stem.split("-")[0]
     # One original recording may hold scenes and events; it still must not be split.
     return fields, ("sound",), recording
+
+
+def _classes(row):
+    names = (row.get("class") or "").split(",")
+    return [name.strip() for name in names if name.strip()]
 
 
 def _split(units, group, split):

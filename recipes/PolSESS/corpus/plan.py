@@ -6,16 +6,15 @@ The rules are those of the published generator (Klec, Szklanny, Wieczorkowska, I
 then a file of that class or speaker.
 """
 
+import logging
 from collections import defaultdict
 from dataclasses import dataclass
-
-from speechbrain.utils.logger import get_logger
 
 from corpus import keyed
 from corpus.reverb import PlateParameters
 from corpus.tables import scene_classes, suited_events
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 SSR_RANGE = (-5, 5)  # dB, integers
 SCENE_OFFSET_RANGE = (-14.0, 0.0)  # dB, relative to RMS(s1 + s2)

@@ -25,6 +25,11 @@ def as_flags(arguments):
     Returns
     -------
     list of str
+
+    Raises
+    ------
+    ValueError
+        If a key has no value.
     """
     flags, rest = [], list(arguments)
     while rest:
@@ -32,6 +37,10 @@ def as_flags(arguments):
         name, has_value, value = argument.partition("=")
         if name not in SWITCHES:
             flags.append(argument)
+            if name.startswith("--") and not has_value:
+                if not rest or rest[0].startswith("--"):
+                    raise ValueError(f"{name}: a value is missing, as in {name} VALUE")
+                flags.append(rest.pop(0))
             continue
         if not has_value and rest and rest[0].lower() in ("true", "false"):
             value = rest.pop(0)

@@ -22,21 +22,15 @@ class Curriculum:
     """
 
     def __init__(self, stages):
+        for stage in stages:
+            _check(stage)
         self.stages = sorted(stages, key=lambda stage: stage["epoch"])
-        for stage in self.stages:
-            unknown = sorted(set(stage["variants"]) - set(VARIANTS))
-            if unknown or not stage["variants"]:
-                raise ValueError(
-                    f"curriculum, epoch {stage['epoch']}: variants "
-                    f"{unknown or 'none'}; expected some of {', '.join(VARIANTS)}"
-                )
-            keys = set(stage) - {"epoch", "variants", "plateau", "lr_scale"}
-            if keys:
-                raise ValueError(
-                    f"curriculum, epoch {stage['epoch']}: unknown keys {sorted(keys)}"
-                )
-        if not self.stages or self.stages[0]["epoch"] != 1:
-            raise ValueError("curriculum: the first stage must start at epoch 1")
+        epochs = [stage["epoch"] for stage in self.stages]
+        if not epochs or epochs[0] != 1 or len(set(epochs)) < len(epochs):
+            raise ValueError(
+                f"curriculum: the stages start at epochs {epochs}; the first one must "
+                "start at epoch 1, and each at an epoch of its own"
+            )
 
     def stage(self, epoch):
         """Returns the stage (dict) that an epoch, counted from 1, belongs to."""
@@ -77,3 +71,20 @@ class Curriculum:
         if not choices:
             return None
         return keyed.choice(choices, seed, epoch, row_id, "variant")
+
+
+def _check(stage):
+    """Raises ValueError if a stage is not what Curriculum takes."""
+    example = "expected, for example, {epoch: 1, variants: [C, R]}"
+    if not isinstance(stage, dict) or not {"epoch", "variants"} <= set(stage):
+        raise ValueError(f"curriculum: {stage!r} is no stage; {example}")
+    unknown = set(stage) - {"epoch", "variants", "plateau", "lr_scale"}
+    if unknown:
+        raise ValueError(f"curriculum: unknown keys {sorted(unknown)}; {example}")
+    variants = stage["variants"]
+    known = isinstance(variants, list) and set(variants) <= set(VARIANTS)
+    if not known or not variants:
+        raise ValueError(
+            f"curriculum, epoch {stage['epoch']}: variants {variants!r}; expected a "
+            f"list of some of {', '.join(VARIANTS)}"
+        )

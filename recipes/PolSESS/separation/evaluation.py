@@ -16,7 +16,7 @@ from torchmetrics.functional.audio import signal_distortion_ratio
 
 from corpus import keyed
 from corpus.atomic import replacing
-from metrics import permute_to_best, si_sdr
+from metrics import improvable_si_sdr, permute_to_best
 from variants import FULL_MIX, VARIANTS
 
 try:
@@ -48,8 +48,9 @@ def score(mixtures, estimates, targets, sample_rate):
     The estimates are put into the order of the targets by SI-SDR first. Improvements
     (SI-SDRi, SDRi) are the estimate's score minus the mixture's against the same
     target. SDR is BSS-eval's, with a distortion filter of 512 taps. What is undefined
-    is NaN: all scores of a silent target, STOI and PESQ of a silent estimate or of too
-    little speech, PESQ without the package ``pesq`` or at rates other than 8 kHz
+    is NaN: all scores of a silent target, improvements of a mixture that is the target
+    itself (variant C of the enhancement tasks), STOI and PESQ of a silent estimate or
+    of too little speech, PESQ without the package ``pesq`` or at rates other than 8 kHz
     (narrow band) and 16 kHz (wide band).
 
     Arguments
@@ -76,9 +77,10 @@ def score(mixtures, estimates, targets, sample_rate):
     undefined = torch.where(targets.any(-1), 0.0, torch.nan)
     columns = {
         "si_sdr": best + undefined,
-        "si_sdri": best - si_sdr(mixtures, targets) + undefined,
+        "si_sdri": best - improvable_si_sdr(mixtures, targets) + undefined,
         "sdri": _sdr(estimates, targets) - _sdr(mixtures, targets) + undefined,
     }
+    columns["sdri"] += 0 * columns["si_sdri"]  # undefined alike
     columns = {name: values.cpu().numpy() for name, values in columns.items()}
 
     pairs = [
@@ -282,6 +284,15 @@ def _cell(score, metric):
     return text
 
 
-if __name__ == "__main__":
-    path = Path(sys.argv[1]) / "summary.json"
+def main(arguments):
+    """Prints the table of a run."""
+    if len(arguments) != 1:
+        sys.exit("usage: python evaluation.py FOLDER")
+    path = Path(arguments[0]) / "summary.json"
+    if not path.is_file():
+        sys.exit(f"{path} is not there; train or test the run first")
     print(format_table(json.loads(path.read_text(encoding="utf-8"))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -52,6 +52,17 @@ def _standardised(signal):
     return signal / rms.clamp(min=SILENT_RMS)
 
 
+def improvable_si_sdr(mixtures, targets):
+    """Returns the SI-SDR of mixtures, from which improvements are counted.
+
+    NaN where a mixture is its target, which nothing can improve (variant C of the
+    enhancement tasks). Shapes as in ``si_sdr``.
+    """
+    mixtures, targets = torch.broadcast_tensors(mixtures, targets)
+    scores = si_sdr(mixtures, targets)
+    return scores.masked_fill((mixtures == targets).all(-1), torch.nan)
+
+
 def permute_to_best(estimates, targets):
     """Returns the estimates in the order of the targets, and their scores.
 

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from contextlib import contextmanager
+from pathlib import Path
 
 from corpus.atomic import replacing
 
@@ -46,13 +47,25 @@ def report(objective, statistics):
 
 @contextmanager
 def reported_failures():
-    """Turns exceptions of a trial into reports; without Oríon, lets them pass."""
+    """Turns exceptions of a trial into reports.
+
+    Without Oríon, an error that the recipe itself raised ends the script with its
+    message alone; others pass.
+    """
     try:
         yield
     except KeyboardInterrupt:
         sys.exit(int(os.environ.get(INTERRUPT_VARIABLE, 130)))
     except Exception as error:
         if not is_trial():
+            if _is_ours(error):
+                sys.exit(f"error: {error}")
             raise
         traceback.print_exc()
         report(FAILED_OBJECTIVE, {"failure": f"{type(error).__name__}: {error}"})
+
+
+def _is_ours(error):
+    """Returns whether an error was raised, and thus explained, by the recipe."""
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
+    return raised_in.is_relative_to(Path(__file__).resolve().parents[1])

@@ -59,6 +59,8 @@ def parse(arguments=None):
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     options = parser.parse_args(arguments)
+    if options.threads is not None and options.threads < 1:
+        parser.error("--threads: expected 1 or more")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch finds no GPU here")
     return options

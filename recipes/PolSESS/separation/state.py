@@ -54,9 +54,9 @@ class TrainState:
             Naming what differs from the settings that the run was begun with.
         """
         changed = [
-            f"{key} {self.settings[key]} (now {settings[key]})"
+            f"{key} {self.settings.get(key)} (now {settings[key]})"
             for key in settings
-            if self.settings is not None and self.settings[key] != settings[key]
+            if self.settings is not None and self.settings.get(key) != settings[key]
         ]
         if changed:
             raise ValueError(

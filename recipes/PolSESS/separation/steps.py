@@ -53,7 +53,7 @@ class CarefulBrain(sb.Brain):
                 loss = self.compute_objectives(predictions, batch, sb.Stage.TRAIN)
             self.window_is_finite &= self._finite_everywhere(loss)
             if self.window_is_finite:
-                self.window_losses.append(float(loss))
+                self.window_losses.append(float(loss.detach()))
                 self.scaler.scale(loss / window).backward()
             if should_step:
                 self.optimizers_step()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import speechbrain as sb
 import torch
-from hyperpyyaml import load_hyperpyyaml
+from hyperpyyaml import load_hyperpyyaml, resolve_references
 from speechbrain.nnet.schedulers import update_learning_rate
 from speechbrain.utils.checkpoints import ckpt_recency
 from speechbrain.utils.distributed import (
@@ -31,6 +31,8 @@ from tqdm import tqdm
 
 import search
 from command_line import as_flags
+from corpus import keyed
+from corpus.atomic import replacing
 from corpus.build import CorpusSettings, build_corpus
 from corpus.embedded import make_sources
 from corpus.locks import hold
@@ -41,36 +43,51 @@ from evaluation import format_table, score, write_results
 from export import export_model
 from loggers import log, start_loggers
 from masking import separate
-from metrics import permute_to_best, pit_loss, si_sdr
+from metrics import improvable_si_sdr, permute_to_best, pit_loss
 from polsess_prepare import prepare_polsess
 from state import TrainState
 from steps import CarefulBrain, TrainingStopped
 
 logger = get_logger(__name__)
-# What must stay the same for a run to be one run: changed keys need a new folder.
-RUN_SETTINGS = (
-    "seed",
-    "task",
-    "sample_rate",
-    "curriculum",
-    "valid_per_variant",
-    "train_items",
-    "batch_size",
-    "lr",
-    "weight_decay",
-    "grad_clip_norm",
-    "lr_factor",
-    "lr_patience",
-    "dropout",
+# Keys that may change while a run goes on; any other needs a new output_folder.
+FREE_KEYS = (
+    "data_folder",
+    "corpus",
+    "embedded_folder",
+    "embedded_items",
+    "output_folder",
+    "save_folder",
+    "strict",
+    "verify_audio",
+    "skip_prep",
+    "test_only",
+    "tensorboard",
+    "wandb",
+    "N_epochs",
+    "early_stop_patience",
+    "num_workers",
+    "nonfinite_patience",
+    "ckpt_interval_steps",
+    "test_batch_size",
 )
+PLAIN = (str, int, float, list, type(None))
 VERSION = Path(__file__).resolve().parents[1] / "VERSION"
 
 
 class Separation(CarefulBrain):
-    """Trains by permutation-invariant SI-SDR, validates, and tests per variant."""
+    """Trains by permutation-invariant SI-SDR, validates, and tests per variant.
 
-    def __init__(self, *args, **kwargs):
+    Arguments
+    ---------
+    *args, **kwargs
+        Those of Brain.
+    write_record : callable
+        Called when training starts or goes on, once it is sure to be the same run.
+    """
+
+    def __init__(self, *args, write_record=lambda: None, **kwargs):
         super().__init__(*args, **kwargs)
+        self.write_record = write_record
         self.curriculum = Curriculum(self.hparams.curriculum)
         self.state = TrainState()
         self.checkpointer.add_recoverable("state", self.state)
@@ -104,7 +121,7 @@ class Separation(CarefulBrain):
     @staticmethod
     def _valid_scores(predictions, batch):
         _, scores = permute_to_best(predictions, batch.targets)
-        before = si_sdr(batch.mixtures.unsqueeze(1), batch.targets)
+        before = improvable_si_sdr(batch.mixtures.unsqueeze(1), batch.targets)
         return [
             {"si_sdr": after, "si_sdri": after - at_first}
             for after, at_first in zip(
@@ -126,7 +143,9 @@ class Separation(CarefulBrain):
     def on_fit_start(self):
         """Recovers, and makes the logs those of the recovered state."""
         super().on_fit_start()
-        self.state.keep_settings(self._settings())
+        self.state.keep_settings(self.settings())
+        if if_main_process():
+            self.write_record()
         # Of all processes: SpeechBrain's loggers write in one and wait for the others.
         self.loggers = start_loggers(self.hparams, self.state.history)
         finished = len(self.state.history)
@@ -135,9 +154,13 @@ class Separation(CarefulBrain):
         elif self.state.items:
             logger.info(f"Going on after epoch {finished}, step {self.step}")
 
-    def _settings(self):
+    def settings(self):
         """Returns what must stay the same for a run to be one run, as JSON values."""
-        settings = {key: getattr(self.hparams, key) for key in RUN_SETTINGS}
+        settings = {
+            key: value
+            for key, value in vars(self.hparams).items()
+            if key not in FREE_KEYS and isinstance(value, PLAIN)
+        }
         settings["precision"] = self.precision
         settings["grad_accumulation_factor"] = self.grad_accumulation_factor
         settings["processes"] = self.world_size
@@ -176,12 +199,13 @@ class Separation(CarefulBrain):
             self._end_epoch(epoch)
 
     def _end_epoch(self, epoch):
-        valid = {
-            name: sum(row[name] for row in self.scores) / len(self.scores)
-            for name in ("si_sdr", "si_sdri")
-        }
+        valid = {}
+        for name in ("si_sdr", "si_sdri"):
+            scores = torch.tensor([row[name] for row in self.scores])
+            valid[name] = float(scores[~scores.isnan()].double().mean())
+        spoilt = any(row["si_sdr"] != row["si_sdr"] for row in self.scores)
         monitored = valid["si_sdri" if self.hparams.valid_per_variant else "si_sdr"]
-        if monitored != monitored:
+        if spoilt or monitored != monitored:
             raise TrainingStopped(
                 f"The validation score of epoch {epoch} is not a number: the weights "
                 "are spoilt. Try a lower lr or grad_clip_norm, or precision fp32"
@@ -305,6 +329,10 @@ def test(brain, dataset):
             f"{hparams.save_folder}: no checkpoint to test. Train first, with the same "
             "output_folder"
         )
+    trained = TrainState()
+    trained.load(best.paramfiles["state"], end_of_epoch=True)
+    settings = brain.settings()
+    trained.keep_settings({key: settings[key] for key in ("task", "rows")})
     loader = brain.fixed_loader(dataset, True, hparams.test_batch_size)
     brain.evaluate(loader, max_key="score", progressbar=not brain.noprogressbar)
     source = provenance(brain, best.meta)
@@ -359,7 +387,10 @@ def main(arguments):
         )
     ddp_init_group(run_opts)
     with open(hparams_file, encoding="utf-8") as file:
-        hparams = load_hyperpyyaml(file, overrides)
+        try:
+            hparams = load_hyperpyyaml(file, overrides)
+        except KeyError as error:  # an override of no key
+            raise ValueError(f"{hparams_file}: {error.args[0]}") from error
     # SpeechBrain takes its own options out of the overrides; the record needs them.
     ours = (run_opts.overridden_args & hparams.keys()) - {"test_only"}
     overrides += "".join(f"\n{key}: {run_opts[key]}" for key in sorted(ours))
@@ -370,10 +401,20 @@ def main(arguments):
         run(hparams_file, hparams, run_opts, overrides)
 
 
+def write_record(hparams_file, overrides, folder):
+    """Writes the hparams file with its references resolved into the output folder."""
+    with (
+        open(hparams_file, encoding="utf-8") as file,
+        replacing(folder / "hyperparams.yaml") as path,
+    ):
+        resolved = resolve_references(file, overrides).read()
+        path.write_text(f"# yamllint disable\n{resolved}", encoding="utf-8")
+
+
 def run(hparams_file, hparams, run_opts, overrides):
     """Does the work of main, in an output folder that is this run's alone."""
     output_folder = Path(hparams["output_folder"])
-    sb.create_experiment_directory(str(output_folder), hparams_file, overrides)
+    sb.create_experiment_directory(str(output_folder))
     data_folder, hparams["corpus"] = find_corpus(hparams)
     run_on_main(
         prepare_polsess,
@@ -387,12 +428,15 @@ def run(hparams_file, hparams, run_opts, overrides):
         },
     )
     datasets = dataio_prep(hparams, data_folder)
+    ids = [row["id"] for name in ("train", "val") for row in datasets[name].rows]
+    hparams["rows"] = keyed.name(*ids)  # tells corpora apart, wherever they are
     brain = Separation(
         modules=hparams["modules"],
         opt_class=hparams["opt_class"],
         hparams=hparams,
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
+        write_record=lambda: write_record(hparams_file, overrides, output_folder),
     )
     brain.fit(
         hparams["epoch_counter"],

@@ -73,6 +73,22 @@ def test_unknown_class_is_named_and_can_be_treated_as_a_known_one(folder, tmp_pa
     assert [s for s in sources if s.class_ == "car_horn"]
 
 
+def test_manifests_of_spreadsheets_are_understood_or_explained(folder):
+    text = (folder / "manifest.csv").read_text(encoding="utf-8")
+    (folder / "bom.csv").write_text(text, encoding="utf-8-sig")
+    assert make_sources(folder, manifest="bom.csv") == make_sources(folder)
+    (folder / "semicolons.csv").write_text(text.replace(",", ";"), encoding="utf-8")
+    with pytest.raises(ValueError, match="separated by commas; found the columns"):
+        make_sources(folder, manifest="semicolons.csv")
+    (folder / "cp1250.csv").write_bytes(text.encode("cp1250"))
+    with pytest.raises(ValueError, match="cp1250.csv: expected UTF-8"):
+        make_sources(folder, manifest="cp1250.csv")
+    with pytest.raises(ValueError, match="no row has the class doggy to treat"):
+        make_sources(folder, treat={"doggy": "dog"})
+    with pytest.raises(ValueError, match="expected shares"):
+        make_sources(folder, split=(0, 0, 0))
+
+
 def test_unreadable_file_and_missing_manifest_are_named(folder, tmp_path):
     (folder / "speech" / "text.wav").write_text("no audio", encoding="utf-8")
     name = change_manifest(folder, tmp_path, 0, path="speech/text.wav")

@@ -310,6 +310,37 @@ def test_plateau_scheduler_acts_from_its_stage_on(make_brain):
     assert rates == [0.00125, 0.00125, 0.000625, 0.0003125]
 
 
+def test_a_key_without_a_value_is_refused():
+    with pytest.raises(ValueError, match="--valid_per_variant: a value is missing"):
+        train.as_flags(["h.yaml", "--valid_per_variant", "--seed", "3"])
+
+
+def test_errors_of_the_recipe_end_with_their_message_alone(corpus, tmp_path):
+    for changes in ({"hiden_channels": 3}, {"task": "XX"}, {"sample_rate": 16000}):
+        done = run(arguments(corpus, tmp_path / "run", **changes), check=False)
+        assert done.returncode == 1
+        assert "error: " in done.stdout and "Traceback" not in done.stdout, changes
+
+
+def test_testing_another_task_or_corpus_is_refused(corpus, tmp_path):
+    folder = tmp_path / "run"
+    run(arguments(corpus, folder, N_epochs=1, task="EB"))
+    record = (folder / "hyperparams.yaml").read_text(encoding="utf-8")
+    results = (folder / "test_results.csv").read_text(encoding="utf-8")
+    other = write_corpus(tmp_path / "other", seed=1)
+    for line in (
+        arguments(corpus, folder, N_epochs=1, task="ES"),
+        arguments(other, folder, N_epochs=1, task="EB"),
+    ):
+        done = run([*line, "--test_only"], check=False)
+        assert done.returncode == 1 and "was begun with" in done.stdout
+    assert (folder / "hyperparams.yaml").read_text(encoding="utf-8") == record
+    assert (folder / "test_results.csv").read_text(encoding="utf-8") == results
+    scores = pd.read_csv(folder / "test_results.csv").set_index("variant")
+    assert scores.si_sdri["C"].isna().all()  # its mixture is the target
+    assert scores.si_sdri["SER"].notna().all()
+
+
 def test_switches_take_values():
     line = ["h.yaml", "--test_only", "True", "--debug=False", "--noprogressbar"]
     line += ["--wandb", "True", "--jit", "false", "--seed", "3"]

@@ -132,11 +132,15 @@ def test_draws_are_uniform_over_what_fits_and_independent_of_order():
 @pytest.mark.parametrize(
     "stages, message",
     [
-        ([], "must start at epoch 1"),
-        ([{"epoch": 2, "variants": ["C"]}], "must start at epoch 1"),
+        ([], "must start "),
+        ([{"epoch": 2, "variants": ["C"]}], "must start "),
+        ([{"epoch": 1, "variants": ["C"]}] * 2, "an epoch of its own"),
         ([{"epoch": 1, "variants": ["X"]}], "epoch 1: variants"),
-        ([{"epoch": 1, "variants": []}], "variants none"),
+        ([{"epoch": 1, "variants": "SER"}], "epoch 1: variants 'SER'"),
+        ([{"epoch": 1, "variants": []}], "epoch 1: variants"),
         ([{"epoch": 1, "variants": ["C"], "plato": True}], "unknown keys"),
+        ([{"epoch": 1}], "is no stage; expected, for example"),
+        (["C", "R"], "'C' is no stage"),
     ],
 )
 def test_wrong_curricula_are_named(stages, message):
