@@ -66,6 +66,7 @@ def plot_learning_curve(history, best_epoch, curriculum, path, title):
         label="learning rate",
     )
     rates.set(ylabel="learning rate", yscale="log")
-    axes.legend(handles=[*axes.lines[:3], *rates.lines], loc="lower right", fontsize=8)
+    handles = [*axes.lines[:3], *rates.lines]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
