@@ -27,7 +27,7 @@ install: .venv/main.installed
 train: install
 	cd $(SEPARATION) && $(BIN)/python train.py hparams/dprnn.yaml --seed 1234 \
 		--output_folder $(TRIAL) --embedded_folder $(TRIAL_CORPUS) --embedded_items 400 \
-		--N_epochs 6 --batch_size 2 --N_channels 32 --hidden_channels 32 --num_layers 3
+		--N_epochs 4 --batch_size 2 --N_channels 32 --hidden_channels 32 --num_layers 3
 	cd $(SEPARATION) && $(BIN)/python separate.py $(TRIAL)/export --overwrite \
 		"$$(ls $(TRIAL_CORPUS)/test/mix/*.wav | head -n 1)" --out $(TRIAL)/separated
 	@cd $(SEPARATION) && echo && $(BIN)/python evaluation.py $(TRIAL)
