@@ -238,7 +238,7 @@ def test_interrupted_generation_goes_on(made, tmp_path):
         if path != lost:
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_bytes(content)
-    (tmp_path / lost).with_suffix(".part").write_bytes(b"RIFF half a file")
+    (tmp_path / f"{lost}.part").write_bytes(b"RIFF half a file")
     before = {
         path: (tmp_path / path).stat().st_mtime_ns for path in want if path != lost
     }
