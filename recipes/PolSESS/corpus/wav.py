@@ -28,4 +28,4 @@ def write_wav(path, samples, sample_rate):
     wav = BytesIO()
     soundfile.write(wav, samples, sample_rate, "PCM_16", format="WAV")
     with replacing(path) as temporary:
-        temporary.write_bytes(wav.getbuffer())
+        temporary.write_bytes(wav.getvalue())
