@@ -27,5 +27,6 @@ def write_wav(path, samples, sample_rate):
     # By way of memory: soundfile does not say why a write to disk failed.
     wav = BytesIO()
     soundfile.write(wav, samples, sample_rate, "PCM_16", format="WAV")
+    # A copy, not getbuffer(): Python 3.12.1 crashes when writing a buffer's view fails.
     with replacing(path) as temporary:
         temporary.write_bytes(wav.getvalue())
