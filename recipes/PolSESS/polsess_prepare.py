@@ -9,7 +9,7 @@ and, where the corpus was made by this recipe, corpus_<corpus>_<subset>_speech.c
 with the speakers. Unless asked to (verify_audio) nothing but the header of one mix a
 subset is opened; files are looked up in folder listings.
 
-    python polsess_prepare.py DATA_FOLDER SAVE_FOLDER
+    python polsess_prepare.py DATA_FOLDER SAVE_FOLDER [--pack]
 """
 
 import argparse
@@ -24,6 +24,8 @@ from speechbrain.utils.logger import get_logger
 
 from corpus.atomic import replacing
 from corpus.audit import STRICT_FINDINGS, audit, describe, describe_defects
+from corpus.locate import find_csv, speech_csv, stats
+from corpus.pack import pack_subset, packs_folder
 from corpus.sources import SUBSETS
 from corpus.verify import verify
 
@@ -62,6 +64,7 @@ def prepare_polsess(
     verify_audio=False,
     workers=None,
     skip_prep=False,
+    pack=False,
 ):
     """Writes train.csv, val.csv, test.csv and audit.json of a PolSESS corpus.
 
@@ -87,39 +90,53 @@ def prepare_polsess(
         Open every file: rate, channels, length, non-finite samples, layers that do
         not sum to the mix, different segments with byte-identical clean files.
     workers : int
-        Processes of verify_audio; as many as there are cores if None.
+        Processes of verify_audio and pack; as many as there are cores if None.
     skip_prep : bool
-        Only check that the manifests exist.
+        Only check that the manifests exist, and use them as they are.
+    pack : bool or str
+        Also copy the audio into one array a layer (see corpus.pack), unless this was
+        done: in ``<data_folder>/packed`` if True, else in a folder of the corpus' name
+        in the one given.
 
     Raises
     ------
     FileNotFoundError
         If the corpus or a file it names does not exist, or with skip_prep a manifest.
     ValueError
-        If a CSV, a rate or (strict, verify_audio) the corpus itself is not right.
+        If a CSV, a rate or (strict, verify_audio, pack) the corpus is not right.
     """
     data_folder = Path(os.path.abspath(data_folder))
-    save_folder = Path(save_folder)
-    manifests = {subset: save_folder / f"{subset}.csv" for subset in SUBSETS}
-    audit_path = save_folder / "audit.json"
+    manifests = {subset: Path(save_folder, f"{subset}.csv") for subset in SUBSETS}
     absent = [str(path) for path in manifests.values() if not path.exists()]
-    if skip_prep:
-        if absent:
-            raise FileNotFoundError(
-                f"skip_prep is set but {', '.join(absent)} do not exist. "
-                "Run once with skip_prep=False"
-            )
-        return
+    if not skip_prep:
+        _write_manifests(
+            data_folder, manifests, sample_rate, strict, verify_audio, workers
+        )
+    elif absent:
+        raise FileNotFoundError(
+            f"skip_prep is set but {', '.join(absent)} do not exist. "
+            "Run once with skip_prep=False"
+        )
+    for subset, manifest in manifests.items() if pack else ():
+        folder = packs_folder(pack, data_folder) / subset
+        pack_subset(folder, manifest, data_folder, LAYERS, sample_rate, workers)
 
-    csvs = {subset: _find_csv(data_folder, subset) for subset in SUBSETS}
+
+def _write_manifests(
+    data_folder, manifests, sample_rate, strict, verify_audio, workers
+):
+    """Writes manifests (by subset) and audit.json, unless they are up to date."""
+    save_folder = manifests["train"].parent
+    audit_path = save_folder / "audit.json"
+    csvs = {subset: find_csv(data_folder, subset) for subset in SUBSETS}
     fingerprint = {
         "data_folder": str(data_folder),
         "sample_rate": sample_rate,
         "strict": strict,
         "verify_audio": verify_audio,
-        "files": _stats(csvs),
+        "files": stats(csvs, [folder for _, folder in LAYERS.values()]),
     }
-    if not absent and audit_path.exists():
+    if all(path.exists() for path in (*manifests.values(), audit_path)):
         report = json.loads(audit_path.read_text(encoding="utf-8"))
         if report["fingerprint"] == fingerprint:
             logger.info(f"Manifests in {save_folder} are up to date, nothing to do.")
@@ -144,46 +161,6 @@ def prepare_polsess(
     for subset, table in tables.items():
         with replacing(manifests[subset]) as part:
             _manifest(table, sample_rate).to_csv(part, index=False, encoding="utf-8")
-
-
-def _find_csv(data_folder, subset):
-    """Returns the path of a subset's corpus CSV, also if the corpus was renamed."""
-    folder = data_folder / subset
-    expected = folder / f"corpus_{data_folder.name}_{subset}_final.csv"
-    if expected.exists():
-        return expected
-    found = sorted(folder.glob(f"corpus_*_{subset}_final.csv"))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "no corpus CSV"
-        raise FileNotFoundError(
-            f"{folder}: expected {expected.name} or exactly one "
-            f"corpus_*_{subset}_final.csv, found {names}. "
-            "Pass the folder that holds train, val and test, with one CSV in each"
-        )
-    logger.info(
-        f"The corpus folder is named {data_folder.name!r}, so {expected.name} was "
-        f"expected; using the only corpus CSV of {folder}: {found[0].name}"
-    )
-    return found[0]
-
-
-def _speech_csv(csv):
-    """Returns the path of the speakers' CSV that may stand beside a corpus CSV."""
-    return csv.with_name(csv.name.replace("_final.csv", "_speech.csv"))
-
-
-def _stats(csvs):
-    """Returns sizes and times of CSVs and folders, which change when a corpus does.
-
-    A folder's time changes with each file that is added, removed or renamed in it.
-    """
-    stats = {}
-    for subset, csv in csvs.items():
-        folders = [csv.parent / folder for _, folder in LAYERS.values()]
-        for path in filter(Path.exists, [csv, _speech_csv(csv), *folders]):
-            stat = path.stat()
-            stats[f"{subset}/{path.name}"] = [stat.st_size, stat.st_mtime_ns]
-    return stats
 
 
 def _read_csv(path, columns):
@@ -268,8 +245,8 @@ def _read_subset(csv, subset):
         first = path.str.split("|", n=1).str[0]
         told = first.str.extract(SPEAKER_IN_PATH).fillna("")
         table[f"speaker{speaker}"] = told[0] + told[1]  # of EMU or MLS
-    if _speech_csv(csv).exists():
-        _take_listed_speakers(table, _speech_csv(csv))
+    if speech_csv(csv).exists():
+        _take_listed_speakers(table, speech_csv(csv))
     return table
 
 
@@ -380,6 +357,14 @@ def main():
     parser.add_argument("--sample_rate", type=int, default=8000, help="in Hz")
     parser.add_argument("--strict", action="store_true", help="refuse repeats, leaks")
     parser.add_argument("--verify_audio", action="store_true", help="open every file")
+    parser.add_argument(
+        "--pack",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="FOLDER",
+        help="copy the audio into arrays (default: in DATA_FOLDER/packed)",
+    )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         prepare_polsess(**vars(parser.parse_args()))

@@ -10,6 +10,8 @@ from speechbrain.dataio.dataio import load_data_csv
 from corpus import keyed
 from variants import FULL_MIX, fitting, removed_layers, targets
 
+STEP = np.float32(2**-15)  # of 16-bit samples; a power of two, so scaling is exact
+
 
 def read_manifest(path, data_folder, items=None):
     """Reads a manifest of polsess_prepare.
@@ -88,37 +90,67 @@ class VariantDataset(torch.utils.data.Dataset):
         From read_manifest.
     task : str
         SB, EB or ES.
+    pack : Pack, optional
+        Where to read the same rows from instead of their wavs.
     """
 
-    def __init__(self, rows, task):
-        self.rows, self.task = rows, task
+    def __init__(self, rows, task, pack=None):
+        self.rows, self.task, self.pack = rows, task, pack
         self.targets = targets(task)
 
     def __len__(self):
         return len(self.rows)
 
     def __getitem__(self, key):
-        """Reads only the layers that the variant and the task need."""
-        index, variant = key
+        """Returns a mixture [time], its sources [sources, time] and its row."""
+        batch = self.__getitems__([key])
+        return batch.mixtures[0].numpy(), batch.targets[0].numpy(), batch.rows[0]
+
+    def __getitems__(self, keys):
+        """Returns the Batch of a list of keys; DataLoaders ask for it."""
+        rows = [self.rows[index] | {"variant": variant} for index, variant in keys]
+        mixes = [self._read(index, "mix") for index, _ in keys]
+        frames = len(mixes[0])
+        if any(len(mix) != frames for mix in mixes):
+            lengths = {row["mix"]: len(m) for row, m in zip(rows, mixes, strict=True)}
+            raise ValueError(
+                "Recordings of one corpus have one length; these have "
+                f"{lengths} samples. Check the corpus with verify_audio: True"
+            )
+        mixtures = np.empty((len(keys), frames), np.float32)
+        sources = np.empty((len(keys), len(self.targets), frames), np.float32)
+        for key, *arrays in zip(keys, mixes, mixtures, sources, strict=True):
+            self._render(*key, *arrays)
+        return Batch(torch.from_numpy(mixtures), torch.from_numpy(sources), rows)
+
+    def _render(self, index, variant, mix, mixture, sources):
+        """Writes a mixture and its sources; reads only the layers that these need."""
         row = self.rows[index]
-        read = {"mix": _read(row, "mix")}
 
         def layer(name):
-            if name not in read:
-                read[name] = _read(row, name)
-                if read[name].shape != read["mix"].shape:
-                    raise ValueError(
-                        f"{row[name]}: {len(read[name])} samples, but its mix "
-                        f"{row['mix']} has {len(read['mix'])}. Check the corpus with "
-                        "verify_audio: True"
-                    )
-            return read[name]
+            samples = self._read(index, name)
+            if samples.shape != mix.shape:
+                raise ValueError(
+                    f"{row[name]}: {len(samples)} samples, but its mix {row['mix']} "
+                    f"has {len(mix)}. Check the corpus with verify_audio: True"
+                )
+            return samples
 
-        mixture = read["mix"].copy()
+        mixture[:] = mix
         for name in removed_layers(variant, self.task, row["indoor"]):
             mixture -= layer(name)
-        sources = [sum(layer(name) for name in group) for group in self.targets]
-        return mixture, np.stack(sources), row | {"variant": variant}
+        for source, (first, *others) in zip(sources, self.targets, strict=True):
+            source[:] = layer(first)
+            for name in others:
+                source += layer(name)
+        mixture *= STEP
+        sources *= STEP
+
+    def _read(self, index, name):
+        """Returns a layer of a row in steps of 16 bits: int16, or float32."""
+        if self.pack:
+            return self.pack.read(index, name)
+        return _read_wav(self.rows[index], name)
 
     def pairs(self, per_variant):
         """Returns the fixed (index, variant) pairs of a validation or test.
@@ -136,28 +168,28 @@ class VariantDataset(torch.utils.data.Dataset):
         ]
 
 
-def _read(row, name):
+def _read_wav(row, name):
     try:
-        samples, _ = soundfile.read(row[name], dtype="float32")
+        with soundfile.SoundFile(row[name]) as file:
+            if file.subtype == "PCM_16":  # quicker than to have it converted
+                return file.read(dtype="int16")
+            return file.read(dtype="float32") / STEP
     except (RuntimeError, OSError) as error:
         raise RuntimeError(
             f"{row[name]} (row {row['id']}, layer {name}) cannot be read: {error}. "
             "Check the corpus with verify_audio: True"
         ) from error
-    return samples
 
 
 def collate(items):
-    """Makes a Batch of items of one length."""
+    """Makes a Batch of items, unless VariantDataset made it already."""
+    if isinstance(items, Batch):
+        return items
     mixtures, sources, rows = zip(*items, strict=True)
-    if len({len(mixture) for mixture in mixtures}) > 1:
-        lengths = {row["mix"]: len(m) for row, m in zip(rows, mixtures, strict=True)}
-        raise ValueError(
-            f"Recordings of one corpus have one length; these have {lengths} samples. "
-            "Check the corpus with verify_audio: True"
-        )
     return Batch(
-        torch.from_numpy(np.stack(mixtures)), torch.from_numpy(np.stack(sources)), rows
+        torch.from_numpy(np.stack(mixtures)),
+        torch.from_numpy(np.stack(sources)),
+        list(rows),
     )
 
 

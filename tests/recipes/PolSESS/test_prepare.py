@@ -270,9 +270,10 @@ def test_nothing_half_written_is_left(corpus, prepare, monkeypatch, manifests, l
 
 def test_command_line(corpus, manifests, load, read_audit):
     command = [sys.executable, prepare_file, corpus, manifests, "--verify_audio"]
-    command += ["--strict", "--sample_rate", "8000"]
+    command += ["--strict", "--sample_rate", "8000", "--pack"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "0 of 24 speakers in more than one subset" in done.stderr
     assert len(load("train")) == 6
     assert read_audit()["audio"] == {}
     assert read_audit()["fingerprint"]["strict"]
+    assert len(np.load(corpus / "packed" / "train" / "mix.npy")) == 6

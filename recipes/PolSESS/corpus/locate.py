@@ -1,0 +1,54 @@
+"""Finds the CSVs of a corpus, and what tells that the corpus changed."""
+
+from pathlib import Path
+
+from speechbrain.utils.logger import get_logger
+
+logger = get_logger(__name__)
+
+
+def find_csv(data_folder, subset):
+    """Returns the path of a subset's corpus CSV, also if the corpus was renamed."""
+    folder = data_folder / subset
+    expected = folder / f"corpus_{data_folder.name}_{subset}_final.csv"
+    if expected.exists():
+        return expected
+    found = sorted(folder.glob(f"corpus_*_{subset}_final.csv"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "no corpus CSV"
+        raise FileNotFoundError(
+            f"{folder}: expected {expected.name} or exactly one "
+            f"corpus_*_{subset}_final.csv, found {names}. "
+            "Pass the folder that holds train, val and test, with one CSV in each"
+        )
+    logger.info(
+        f"The corpus folder is named {data_folder.name!r}, so {expected.name} was "
+        f"expected; using the only corpus CSV of {folder}: {found[0].name}"
+    )
+    return found[0]
+
+
+def speech_csv(csv):
+    """Returns the path of the speakers' CSV that may stand beside a corpus CSV."""
+    return csv.with_name(csv.name.replace("_final.csv", "_speech.csv"))
+
+
+def stats(csvs, folders):
+    """Returns sizes and times of CSVs and folders, which change when a corpus does.
+
+    A folder's time changes with each file that is added, removed or renamed in it.
+
+    Arguments
+    ---------
+    csvs : dict
+        Subset -> path of its corpus CSV.
+    folders : list of str
+        Names of the folders beside each CSV.
+    """
+    found = {}
+    for subset, csv in csvs.items():
+        paths = [csv, speech_csv(csv), *(csv.parent / name for name in folders)]
+        for path in filter(Path.exists, paths):
+            stat = path.stat()
+            found[f"{subset}/{path.name}"] = [stat.st_size, stat.st_mtime_ns]
+    return found

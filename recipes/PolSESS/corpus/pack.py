@@ -1,0 +1,294 @@
+"""Keeps the audio of a subset in one int16 array a layer, read by memory map.
+
+    <pack>/<subset>/<layer>.npy     [recordings that have the layer, samples]
+    <pack>/<subset>/pack.json       what it was packed from
+
+Recordings are in the order of the manifest. An array appears under its name only when
+it is complete, so a pack that was interrupted is gone on with. Wavs are still what
+counts: a pack of another manifest, of folders that changed since or with other samples
+than theirs (some recordings are compared each time) is made anew.
+"""
+
+import functools
+import json
+import os
+import shutil
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+from speechbrain.utils.logger import get_logger
+from tqdm import tqdm
+
+from corpus.atomic import replacing
+from corpus.locks import hold
+from corpus.workers import worker_pool
+
+logger = get_logger(__name__)
+
+DESCRIPTION = "pack.json"
+CHUNK = 64  # recordings that a worker holds in memory
+COMPARED = 16  # recordings of each layer whose samples tell whether a pack is current
+
+
+def packs_folder(pack, data_folder):
+    """Returns where a corpus' packs are.
+
+    Arguments
+    ---------
+    pack : bool or str
+        True: in the corpus; else a folder, in which they have one named as the corpus.
+    data_folder : str or Path
+        The corpus.
+
+    Returns
+    -------
+    Path
+    """
+    corpus = Path(data_folder).resolve()
+    return corpus / "packed" if pack is True else Path(pack, corpus.name)
+
+
+def pack_subset(folder, manifest, data_folder, layers, sample_rate, workers=None):
+    """Packs a subset, or goes on packing it, unless its pack is complete and current.
+
+    Arguments
+    ---------
+    folder : Path
+        Where the subset's arrays go. Nothing is written if they are there.
+    manifest : Path
+        train.csv, val.csv or test.csv.
+    data_folder : Path
+        The corpus.
+    layers : iterable of str
+        Columns of the manifest.
+    sample_rate : int
+        Hz.
+    workers : int, optional
+        Processes; default: as many as there are cores.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to, or the disk is too small.
+    ValueError
+        If a file is not 16-bit mono of the corpus' rate and length, or an array of the
+        pack is damaged.
+    """
+    table = _read_manifest(manifest, layers)
+    frames = round(float(table["duration"][0]) * sample_rate)
+    files = {
+        layer: paths
+        for layer in layers
+        if (paths := [path for path in table[layer] if path])
+    }
+    description = {
+        "manifest": _digest(manifest),
+        "folders": _times(data_folder, files),
+        "shapes": {layer: [len(paths), frames] for layer, paths in files.items()},
+    }
+    read = functools.partial(_read_wav, data_folder, frames, sample_rate)
+    if _current(folder, description, files, read).keys() == files.keys():
+        logger.info(f"The pack {folder} is up to date.")
+        return
+    _make_folder(folder)
+    with hold(folder, wait=True):
+        done = _current(folder, description, files, read)  # maybe by another process
+        if not done:
+            for layer in layers:
+                (folder / f"{layer}.npy").unlink(missing_ok=True)
+            with replacing(folder / DESCRIPTION) as part:
+                part.write_text(json.dumps(description, indent=1), "utf-8")
+        todo = {layer: paths for layer, paths in files.items() if layer not in done}
+        _write_layers(folder, todo, frames, read, workers)
+
+
+class Pack:
+    """The layers of recordings, read from a subset's pack.
+
+    Arrays are opened when a process first reads, so packs can be sent to the workers
+    of a DataLoader however these are started.
+
+    Arguments
+    ---------
+    folder : str or Path
+        From pack_subset.
+    manifest : str or Path
+        What was packed.
+    rows : list of dict
+        Those of the manifest's rows that will be read, with their ``id``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing, or not all, was packed.
+    ValueError
+        If the pack is damaged or of another manifest.
+    """
+
+    def __init__(self, folder, manifest, rows):
+        self.folder = Path(folder)
+        path = self.folder / DESCRIPTION
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path} does not exist. Prepare the corpus with pack"
+            )
+        description = json.loads(path.read_text(encoding="utf-8"))
+        if description["manifest"] != _digest(manifest):
+            raise ValueError(
+                f"{self.folder} was not packed from {manifest}. Prepare the corpus "
+                "with pack to pack it anew"
+            )
+        self.shapes = description["shapes"]
+        _open(self.folder, self.shapes)
+        table = _read_manifest(manifest, self.shapes)
+        places = pd.Index(table["ID"]).get_indexer([row["id"] for row in rows])
+        if (places < 0).any():
+            stranger = rows[np.argmin(places)]["id"]
+            raise ValueError(f"{manifest}: has no row {stranger}; pass rows read of it")
+        self.slots = {}
+        for layer, (count, _) in self.shapes.items():
+            stated = table[layer].to_numpy() != ""
+            # Where a row lacks the layer: a slot that is out of bounds.
+            slots = np.where(stated, np.cumsum(stated) - 1, count)
+            self.slots[layer] = slots[places]
+
+    @functools.cached_property
+    def arrays(self):
+        """The memory-mapped arrays by layer."""
+        return _open(self.folder, self.shapes)
+
+    def __getstate__(self):
+        return {key: value for key, value in vars(self).items() if key != "arrays"}
+
+    def read(self, index, layer):
+        """Returns a layer of the row with this index among the rows, int16 [time]."""
+        return self.arrays[layer][self.slots[layer][index]]
+
+
+def _read_manifest(path, layers):
+    columns = ["ID", "duration", *layers]
+    return pd.read_csv(path, dtype=str, keep_default_na=False, usecols=columns)
+
+
+def _digest(path):
+    return blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+
+
+def _times(data_folder, files):
+    """Returns when a file was last added, removed or renamed in the files' folders."""
+    folders = {path.rpartition("/")[0] for paths in files.values() for path in paths}
+    return {
+        folder: _locate(data_folder, folder).stat().st_mtime_ns
+        for folder in sorted(folders)
+    }
+
+
+def _locate(data_folder, path):
+    return data_folder / path.removeprefix("$data_root/")
+
+
+def _current(folder, description, files, read):
+    """Returns the arrays by layer that are packed already, none if from other files."""
+    path = folder / DESCRIPTION
+    if not path.exists():
+        return {}
+    if json.loads(path.read_text(encoding="utf-8")) != description:
+        logger.info(f"The corpus changed since {folder} was packed: packing it anew")
+        return {}
+    shapes = description["shapes"]
+    packed = [layer for layer in files if (folder / f"{layer}.npy").exists()]
+    arrays = _open(folder, {layer: shapes[layer] for layer in packed})
+    for layer, array in arrays.items():
+        for slot in np.linspace(0, len(array) - 1, COMPARED, dtype=int):
+            file = files[layer][slot]
+            if not np.array_equal(array[slot], read(file)):
+                logger.info(f"{file} is not as {folder} has it: packing that anew")
+                return {}
+    return arrays
+
+
+def _open(folder, shapes):
+    """Returns memory-mapped arrays by layer, their shapes checked."""
+    arrays = {}
+    for layer, shape in shapes.items():
+        path = folder / f"{layer}.npy"
+        remedy = "Prepare the corpus with pack"
+        try:
+            array = np.lib.format.open_memmap(path, "r")
+            if array.dtype != np.int16 or array.shape != tuple(shape):
+                raise ValueError(f"{array.dtype} {array.shape}, not int16 {shape}")
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{path} does not exist. {remedy}") from error
+        except (ValueError, OSError) as error:
+            raise ValueError(
+                f"{path}: damaged ({error}). Delete it. {remedy}"
+            ) from error
+        arrays[layer] = np.asarray(array)  # whose slices are quicker than a memmap's
+    return arrays
+
+
+def _make_folder(folder):
+    remedy = "Pack into another folder: pack=FOLDER"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{folder}: cannot be made ({error}). {remedy}") from error
+    if not os.access(folder, os.W_OK):
+        raise OSError(f"{folder}: may not be written to. {remedy}")
+
+
+def _write_layers(folder, files, frames, read, workers):
+    """Writes the arrays of layers, one after the other, each by all workers."""
+    count = sum(map(len, files.values()))
+    need, free = 2 * count * frames, shutil.disk_usage(folder).free
+    if need > free:
+        raise OSError(
+            f"{folder}: packing takes {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB are "
+            "free. Make room, or pack into another folder: pack=FOLDER"
+        )
+    with (
+        worker_pool(workers) as pool,
+        tqdm(desc=f"{folder.name}: packing", total=count, unit="file") as bar,
+    ):
+        for layer, paths in files.items():
+            with replacing(folder / f"{layer}.npy") as part:
+                empty = np.lib.format.open_memmap(
+                    part, "w+", np.int16, (len(paths), frames)
+                )
+                write = functools.partial(_write_chunk, part, empty.offset, read)
+                begins = range(0, len(paths), CHUNK)
+                chunks = [paths[begin : begin + CHUNK] for begin in begins]
+                for written in pool.map(write, begins, chunks):
+                    bar.update(written)
+
+
+def _write_chunk(path, offset, read, begin, files):
+    """Writes files to an array from a slot on; returns how many they are."""
+    samples = np.stack([read(file) for file in files])
+    # Not by memory map: when the disk is full, that kills the process.
+    with open(path, "r+b") as array:
+        array.seek(offset + begin * samples[0].nbytes)
+        array.write(samples.tobytes())
+    return len(files)
+
+
+def _read_wav(data_folder, frames, sample_rate, path):
+    path = _locate(data_folder, path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            found = (file.subtype, file.channels, file.frames, file.samplerate)
+            samples = file.read(dtype="int16")
+    except (RuntimeError, OSError) as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error}). Check the corpus with verify_audio"
+        ) from error
+    if found != ("PCM_16", 1, frames, sample_rate):
+        raise ValueError(
+            "{}: found {}, {} channel(s), {} samples at {} Hz, ".format(path, *found)
+            + f"but a pack holds 16-bit mono (PCM_16), here of {frames} samples at "
+            f"{sample_rate} Hz. Use the corpus without pack"
+        )
+    return samples

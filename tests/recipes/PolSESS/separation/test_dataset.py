@@ -1,0 +1,117 @@
+"""Wavs and packs give the same tensors, to the bit, by any way of loading."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch.utils.data import DataLoader
+
+from corpus.pack import Pack
+from dataset import VariantDataset, collate, read_manifest
+from polsess_prepare import LAYERS, prepare_polsess
+from tiny_corpus import write_corpus
+from variants import TASK_TARGETS, removed_layers
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("dataset") / "tiny", rows=(9, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def manifest(corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("manifests")
+    prepare_polsess(corpus, folder, pack=True)
+    return folder / "train.csv"
+
+
+@pytest.fixture(scope="module")
+def rows(corpus, manifest):
+    return read_manifest(manifest, corpus)
+
+
+@pytest.fixture(scope="module")
+def pack(corpus, manifest, rows):
+    return Pack(corpus / "packed" / "train", manifest, rows)
+
+
+def read(row, name):
+    return soundfile.read(row[name], dtype="float32")[0]
+
+
+def expected(row, task, variant):
+    """Computes a mixture and its targets in float32, one layer after the other."""
+    mixture = read(row, "mix")
+    for name in removed_layers(variant, task, row["indoor"]):
+        mixture -= read(row, name)
+    groups = TASK_TARGETS[task]
+    return mixture, np.stack([sum(read(row, n) for n in group) for group in groups])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("task", TASK_TARGETS)
+def test_every_variant_is_the_same_to_the_bit(rows, pack, task, packed):
+    dataset = VariantDataset(rows, task, pack if packed else None)
+    keys = dataset.pairs(per_variant=True)
+    loader = DataLoader(dataset, batch_size=4, sampler=keys, collate_fn=collate)
+    loaded = [
+        (mixture, targets, row)
+        for batch in loader
+        for mixture, targets, row in zip(
+            batch.mixtures, batch.targets, batch.rows, strict=True
+        )
+    ]
+    assert len(loaded) == len(keys)
+    for (index, variant), (mixture, targets, row) in zip(keys, loaded, strict=True):
+        assert row == rows[index] | {"variant": variant}
+        wanted = expected(rows[index], task, variant)
+        assert np.array_equal(mixture, wanted[0])
+        assert np.array_equal(targets, wanted[1])
+        single = dataset[index, variant]
+        assert np.array_equal(single[0], mixture)
+        assert np.array_equal(single[1], targets)
+
+
+@pytest.mark.parametrize("context, workers", [("fork", 2), ("spawn", 1)])
+def test_worker_processes_give_the_same_batches(rows, pack, context, workers):
+    dataset = VariantDataset(rows, "SB", pack)
+    keys = dataset.pairs(per_variant=True)[::-1]
+    batches = []
+    for settings in (
+        {},
+        {"num_workers": workers, "multiprocessing_context": context},
+    ):
+        loader = DataLoader(
+            dataset, batch_size=8, sampler=keys, collate_fn=collate, **settings
+        )
+        batches.append(list(loader))
+    for here, there in zip(*batches, strict=True):
+        assert torch.equal(here.mixtures, there.mixtures)
+        assert torch.equal(here.targets, there.targets)
+        assert here.rows == there.rows
+
+
+def test_packed_rows_need_no_wavs(rows, pack, tmp_path):
+    gone = [row | {name: str(tmp_path / "gone") for name in LAYERS} for row in rows]
+    mixture, *_ = VariantDataset(gone, "SB", pack)[2, "SER"]
+    assert np.array_equal(mixture, read(rows[2], "mix"))
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "FLOAT", "PCM_U8"])
+def test_wavs_of_other_formats(rows, tmp_path, subtype):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (3, 2000))
+    row = dict(rows[0])
+    for name, samples in zip(("mix", "s1", "s2"), noise, strict=True):
+        row[name] = str(tmp_path / f"{name}.wav")
+        soundfile.write(row[name], samples, 8000, subtype=subtype)
+    mixture, targets, _ = VariantDataset([row], "EB")[0, "SER"]
+    wanted = expected(row, "EB", "SER")
+    assert np.array_equal(mixture, wanted[0])
+    assert np.array_equal(targets, wanted[1])
+
+
+def test_recordings_of_different_lengths_are_named(rows, tmp_path):
+    soundfile.write(tmp_path / "short.wav", np.zeros(10), 8000)
+    other = rows[1] | {"mix": str(tmp_path / "short.wav")}
+    with pytest.raises(ValueError, match="one length; these have .*short.wav': 10"):
+        VariantDataset([rows[0], other], "SB").__getitems__([(0, "C"), (1, "C")])
