@@ -2,15 +2,19 @@
 
 import ast
 import csv
+import difflib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.run_opts import RunOptions
+
+from masking import separate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # SpeechBrain's columns and the form of its checks (tests/recipes there).
@@ -47,11 +51,20 @@ def performance(row, folder):
     return value, COMPARISONS[sign](value, float(number))
 
 
-@pytest.mark.parametrize(
-    "row", recipe_rows(), ids=lambda row: Path(row["Hparam_file"]).stem
-)
-def test_recipe_row(row, tmp_path):
-    flags = row["test_debug_flags"].replace("tests/tmp", str(tmp_path))
+def row_name(row):
+    task = re.search(r"--task=(\w+)", row["test_debug_flags"])[1]
+    return f"{Path(row['Hparam_file']).stem}-{task}"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Where the rows of one module find the corpus that the first of them made."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.mark.parametrize("row", recipe_rows(), ids=row_name)
+def test_recipe_row(row, tmp_path, shared):
+    flags = row["test_debug_flags"].replace("tests/tmp", str(shared))
     command = [sys.executable, row["Script_file"], row["Hparam_file"], "--device=cpu"]
     done = subprocess.run(
         [*command, f"--output_folder={tmp_path / 'run'}", *flags.split()],
@@ -98,35 +111,69 @@ def unread_keys(text, scripts):
     return [key for key in keys if key not in read and not key.startswith("__")]
 
 
-@pytest.mark.parametrize(
-    "row", recipe_rows(), ids=lambda row: Path(row["Hparam_file"]).stem
-)
-def test_every_key_is_read(row):
-    text = (REPOSITORY / row["Hparam_file"]).read_text(encoding="utf-8")
-    scripts = list((REPOSITORY / row["Script_file"]).parent.glob("*.py"))
+HPARAMS = sorted({(row["Hparam_file"], row["Script_file"]) for row in recipe_rows()})
+
+
+@pytest.mark.parametrize(("hparams", "script"), HPARAMS)
+def test_every_key_is_read(hparams, script):
+    text = (REPOSITORY / hparams).read_text(encoding="utf-8")
+    scripts = list((REPOSITORY / script).parent.glob("*.py"))
     assert unread_keys(text, scripts) == []
     assert unread_keys(f"{text}\nnobody_reads: 1\n", scripts) == ["nobody_reads"]
 
 
-@pytest.mark.parametrize(
-    "row", recipe_rows(), ids=lambda row: Path(row["Hparam_file"]).stem
-)
-def test_searched_values_are_top_level_keys(row):
+def shared_lines(hparams):
+    """Returns an hparams file's lines outside its model, values of keys left out."""
+    text = (REPOSITORY / hparams).read_text(encoding="utf-8")
+    before, model_and_rest = text.split("# Model", 1)
+    before = before[before.index("# Seed and paths") :]
+    rest = model_and_rest[model_and_rest.index("# Optimiser") :]
+    recoverables = r"(?m)^        (encoder|masknet|decoder|separator): .*\n"
+    rest = re.sub(recoverables, "", rest)
+    valued = re.sub(r"(?m)^(\w+: )\S+ *(#.*)?$", r"\1\2", before)
+    valued = re.sub(r"epoch: \d+", "epoch:", valued)
+    return re.sub(r"results/[\w-]+/", "results/", valued) + rest
+
+
+def test_hparams_files_differ_in_values_and_models_only():
+    lines = {shared_lines(hparams) for hparams, _ in HPARAMS}
+    assert len(lines) == 1, "\n".join(
+        difflib.unified_diff(*(text.splitlines() for text in sorted(lines)[:2]))
+    )
+    assert "grad_clip_norm:" in lines.pop()
+
+
+@pytest.mark.parametrize(("hparams", "script"), HPARAMS)
+def test_searched_values_are_top_level_keys(hparams, script):
     searched = "lr weight_decay grad_clip_norm lr_factor lr_patience batch_size "
-    searched += "train_items N_epochs dropout"
-    text = (REPOSITORY / row["Hparam_file"]).read_text(encoding="utf-8")
+    searched += "train_items N_epochs"
+    text = (REPOSITORY / hparams).read_text(encoding="utf-8")
     plain = yaml.safe_load(re.sub(r"![\w:.]+", "", text.replace("!ref <", "<")))
     for key in searched.split():
         assert key in plain and not isinstance(plain[key], (dict, list)), key
 
 
-def test_the_full_model_has_its_published_size(tmp_path):
-    separation = REPOSITORY / "recipes" / "PolSESS" / "separation"
-    sizes = {"SB": 2_609_793, "ES": 2_609_793 - 64 * 64 - 64}
-    for task, size in sizes.items():
-        with open(separation / "hparams" / "dprnn.yaml", encoding="utf-8") as file:
-            hparams = load_hyperpyyaml(
-                file, {"task": task, "output_folder": str(tmp_path)}
-            )
-        modules = hparams["modules"].values()
-        assert sum(p.numel() for m in modules for p in m.parameters()) == size
+# Of the public implementations; what the second source needs in the last layers.
+SIZES = {
+    "convtasnet": (8_708_672, 256 * 256),
+    "dprnn": (2_609_793, 64 * 64 + 64),
+    "sepformer": (25_679_361, 256 * 256 + 256),
+    "spmamba": (1_156_368, 16 * 2 * 9 + 2),
+    "spmamba-paper": (6_094_498, 16 * 2 * 9 + 2),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_full_models_have_their_published_sizes_and_separate(name, tmp_path):
+    file = REPOSITORY / "recipes/PolSESS/separation/hparams" / f"{name}.yaml"
+    size, of_second_source = SIZES[name]
+    for task, expected in {"SB": size, "ES": size - of_second_source}.items():
+        overrides = {"task": task, "output_folder": str(tmp_path)}
+        with open(file, encoding="utf-8") as text:
+            modules = load_hyperpyyaml(text, overrides)["modules"]
+        parameters = [p for module in modules.values() for p in module.parameters()]
+        assert sum(p.numel() for p in parameters) == expected
+        with torch.inference_mode():
+            estimates = separate(modules, torch.randn(1, 2000))
+        assert estimates.shape == (1, 1 + (task == "SB"), 2000)
+        assert estimates.isfinite().all() and estimates.any()

@@ -1,8 +1,17 @@
-"""The learning curve of a run as a PNG."""
+"""The learning curve of a run as a PNG, or those of several in one.
+
+python curve.py results/dprnn/123 results/convtasnet/123 --out curves.png
+"""
+
+import argparse
+import re
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from corpus.atomic import replacing
+
+PAIR = r"(\w[\w ]*): ([^\s,]+)"  # a name and its value in SpeechBrain's train_log.txt
 
 
 def plot_learning_curve(history, best_epoch, curriculum, path, title):
@@ -70,3 +79,80 @@ def plot_learning_curve(history, best_epoch, curriculum, path, title):
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+def read_log(folder):
+    """Reads what a run's train_log.txt says of each epoch.
+
+    Arguments
+    ---------
+    folder : str or Path
+        The run's output folder.
+
+    Returns
+    -------
+    list of dict
+        One entry per epoch: the log's names and numbers, such as ``examples``,
+        ``train si_sdr`` and ``valid si_sdr``.
+
+    Raises
+    ------
+    ValueError
+        If the log holds no epoch.
+    """
+    path = Path(folder) / "train_log.txt"
+    entries = [
+        {name: float(value) for name, value in re.findall(PAIR, line)}
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    if not entries:
+        raise ValueError(f"{path}: no epoch has ended yet")
+    return entries
+
+
+def plot_overlay(folders, path):
+    """Draws the learning curves of several runs over the examples they saw.
+
+    Arguments
+    ---------
+    folders : list of str or Path
+        Output folders of runs; their names are the labels.
+    path : str or Path
+        PNG to write.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for number, folder in enumerate(folders):
+        entries = read_log(folder)
+        examples = [entry["examples"] for entry in entries]
+        for stats, style in (("train", ":"), ("valid", "-")):
+            scores = [entry[f"{stats} si_sdr"] for entry in entries]
+            label = Path(folder).resolve().name if stats == "valid" else None
+            axes.plot(
+                examples, scores, style, marker=".", color=f"C{number}", label=label
+            )
+    axes.set(
+        xlabel="training examples",
+        ylabel="SI-SDR (dB)",
+        title="validation (lines) and training (dots)",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def main():
+    """Draws the learning curves of several runs into one PNG."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("runs", nargs="+", help="output folders")
+    parser.add_argument("--out", required=True, help="PNG to write")
+    options = parser.parse_args()
+    try:
+        plot_overlay(options.runs, options.out)
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -15,17 +15,23 @@ from description import (
     New,
     read_description,
 )
-from inference import HPARAMS_FILE, MODULES, WEIGHTS_FILE, Separator
+from inference import HPARAMS_FILE, WEIGHTS_FILE, Separator
 from variants import num_sources
 
-# Classes that differ from SpeechBrain's in training only: the class that evaluates
-# alike with the same weights, and the arguments it needs instead.
-STOCK_CLASSES = {
-    "extra_models.dropout_rnn.DropoutRNNBlock": (
-        "speechbrain.lobes.models.dual_path.SBRNNBlock",
-        {"num_layers": 1, "dropout": 0.0},
-    ),
+# Our classes by the names of what evaluates alike with the same weights.
+STOCK_NAMES = {
+    f"{known.__module__}.{known.__name__}": name
+    for name, known in KNOWN_CLASSES.items()
 }
+# Arguments that make no difference to a trained model.
+TRAINING_ARGUMENTS = ("activation_checkpointing", "dropout", "scan_engine")
+# What stock SpeechBrain needs to build a model that is none of its own.
+CARRIED = (
+    "extra_models/__init__.py",
+    "extra_models/mamba.py",
+    "extra_models/selective_scan",
+    "extra_models/spmamba.py",
+)
 
 README = """\
 # Speech separation model ({task}, {sample_rate} Hz, {num_spks} source(s))
@@ -34,16 +40,21 @@ Trained with SpeechBrain on the corpus: {corpus}.
 `hyperparams.yaml` says from which seed and epoch, with which validation score and
 versions. Input: mono, {sample_rate} Hz.
 
-With SpeechBrain alone (reads the `.ckpt` files, which are pickles):
+With SpeechBrain alone (reads the `.ckpt` files, which are pickles{code}):
 
-    from speechbrain.inference.separation import SepformerSeparation
-    model = SepformerSeparation.from_hparams(source=FOLDER, savedir=CACHE)
+    {loading}
     estimates = model.separate_batch(mixtures)  # [batch, time] -> [batch, time, source]
 
 With the recipe (reads `model.safetensors`, any file length, rate and channels):
 
     python separate.py FOLDER recording.wav --out separated
 """
+STOCK_LOADING = """\
+from speechbrain.inference.separation import SepformerSeparation
+    model = SepformerSeparation.from_hparams(source=FOLDER, savedir=CACHE)"""
+FOREIGN_LOADING = """\
+from speechbrain.inference.interfaces import foreign_class
+    model = foreign_class(source=FOLDER, savedir=CACHE)"""
 
 
 class TrainingConstructor(DescriptionConstructor):
@@ -53,14 +64,17 @@ class TrainingConstructor(DescriptionConstructor):
     """
 
     def new(self, name, node):
-        """Reads ``!new:`` and names the stock equivalent of training classes."""
-        if name in STOCK_CLASSES:
-            name, changed = STOCK_CLASSES[name]
-            return New(name, self.construct_mapping(node, deep=True) | changed)
-        return super().new(name, node) if name in KNOWN_CLASSES else New(name, {})
+        """Reads ``!new:`` by its stock name, without what only training needs."""
+        name = STOCK_NAMES.get(name, name)
+        if name not in KNOWN_CLASSES:
+            return New(name, {})
+        new = super().new(name, node)
+        for argument in TRAINING_ARGUMENTS:
+            new.arguments.pop(argument, None)
+        return new
 
     def number_of_sources(self, node):
-        """Reads the model's ``num_spks`` as a number."""
+        """Reads the model's number of sources as a number."""
         return num_sources(*self.construct_sequence(node))
 
     def other(self, node):
@@ -97,11 +111,10 @@ def export_model(hparams_file, modules, folder, provenance):
     hparams_file : str or Path
         The hyperparams.yaml of the training run, references resolved.
     modules : dict
-        encoder, masknet and decoder with the weights to export; wrapped by DDP or
-        torch.compile or not.
+        Those of ``masking.separate``, with the weights to export.
     folder : str or Path
-        What to write: hyperparams.yaml, model.safetensors, README.md and one
-        ``.ckpt`` a module.
+        What to write: hyperparams.yaml, model.safetensors, README.md, one ``.ckpt`` a
+        module and, for a model that is not SpeechBrain's, custom.py and its modules.
     provenance : dict
         Where the weights come from: corpus, seed, epoch, score, versions.
 
@@ -123,7 +136,7 @@ def export_model(hparams_file, modules, folder, provenance):
             f"{folder}: is there and is no export; remove it or export elsewhere"
         )
     hparams = read_description(Path(hparams_file), TrainingConstructor)
-    specified = {name: hparams["modules"][name] for name in MODULES}
+    specified = hparams["modules"]
     description = {
         "sample_rate": hparams["sample_rate"],
         "num_spks": num_sources(hparams["task"]),
@@ -132,7 +145,7 @@ def export_model(hparams_file, modules, folder, provenance):
         "modules": specified,
         "pretrainer": New(PRETRAINER, {"loadables": dict(specified)}),
     }
-    states = {name: _state(modules[name]) for name in MODULES}
+    states = {name: module.state_dict() for name, module in modules.items()}
 
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -142,8 +155,16 @@ def export_model(hparams_file, modules, folder, provenance):
     writer.default_flow_style = False
     writer.sort_base_mapping_type_on_output = False
     writer.dump(description, partial / HPARAMS_FILE)
-    readme = README.format(**description, corpus=provenance["corpus"])
+    foreign = "separator" in specified
+    readme = README.format(
+        **description,
+        corpus=provenance["corpus"],
+        code=", and runs the code of `custom.py`" * foreign,
+        loading=FOREIGN_LOADING if foreign else STOCK_LOADING,
+    )
     (partial / "README.md").write_text(readme, encoding="utf-8")
+    if foreign:
+        _carry_code(partial)
     for name, state in states.items():
         torch.save(state, partial / f"{name}.ckpt")
     weights = {
@@ -163,14 +184,18 @@ def export_model(hparams_file, modules, folder, provenance):
     return folder
 
 
-def _state(module):
-    """Returns a module's weights on the CPU, without the wrappers of training."""
-    module = getattr(module, "_orig_mod", module)  # torch.compile
-    if isinstance(module, torch.nn.parallel.DistributedDataParallel):
-        module = module.module
-    return {
-        key: value.detach().cpu().clone() for key, value in module.state_dict().items()
-    }
+def _carry_code(folder):
+    """Copies what foreign_class needs; sources only, nothing compiled."""
+    here = Path(__file__).parent
+    shutil.copyfile(here / "foreign.py", folder / "custom.py")
+    for name in CARRIED:
+        source, target = here / name, folder / name
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, target, ignore=ignored)
+        else:
+            shutil.copyfile(source, target)
 
 
 def _plain(provenance):

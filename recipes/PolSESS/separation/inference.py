@@ -24,7 +24,6 @@ from streaming import (
 
 HPARAMS_FILE = "hyperparams.yaml"
 WEIGHTS_FILE = "model.safetensors"
-MODULES = ("encoder", "masknet", "decoder")
 MODEL_ERRORS = (
     ArithmeticError,
     AttributeError,
@@ -33,6 +32,7 @@ MODEL_ERRORS = (
     TypeError,
     ValueError,
 )
+MIN_SECONDS = 1.0  # zeros fill shorter mixtures: convolutions reach far
 CHUNK_SECONDS = 8.0  # twice the length trained on: fewer joints, little memory
 OVERLAP = 0.25  # of a chunk
 RIDGE = 1e-10  # of the estimates' energy: of equal estimates, each gets its share
@@ -79,7 +79,7 @@ class Separator:
     Arguments
     ---------
     modules : dict
-        encoder, masknet and decoder, as SpeechBrain's SepformerSeparation has them.
+        Those of ``masking.separate``.
     sample_rate : int
         Rate in Hz of what the model takes and gives.
     num_spks : int
@@ -120,17 +120,17 @@ class Separator:
                     "positive integer; export the model again"
                 )
         specified = hparams.get("modules")
-        if not isinstance(specified, dict) or set(specified) != set(MODULES):
-            raise SeparationError(
-                f"{hparams_file}: modules must be exactly {', '.join(MODULES)}"
-            )
+        layouts = [set(layout) for layout in masking.LAYOUTS]
+        if not isinstance(specified, dict) or set(specified) not in layouts:
+            expected = " or ".join(map(", ".join, masking.LAYOUTS))
+            raise SeparationError(f"{hparams_file}: modules must be exactly {expected}")
         try:
             weights = safetensors.torch.load(weights_file.read_bytes())
         except (OSError, safetensors.SafetensorError) as error:
             raise SeparationError(f"{weights_file}: {error}") from error
         try:
             built = {}
-            modules = {name: build(specified[name], built) for name in MODULES}
+            modules = {name: build(specified[name], built) for name in specified}
             separator = cls(
                 modules, hparams["sample_rate"], hparams["num_spks"], device
             )
@@ -158,12 +158,14 @@ class Separator:
         FloatingPointError
             If the model puts out NaN or infinite values.
         """
-        frames = mixtures.shape[1]
-        conv = self.modules["encoder"].conv1d
-        kernel, stride = conv.kernel_size[0], conv.stride[0]
-        padding = (kernel - frames) % stride if frames > kernel else kernel - frames
+        length = mixtures.shape[1]
+        padded = max(length, round(MIN_SECONDS * self.sample_rate))
+        if "encoder" in self.modules:  # whole frames
+            conv = self.modules["encoder"].conv1d
+            padded += (conv.kernel_size[0] - padded) % conv.stride[0]
+        padding = padded - length
         mixtures = torch.nn.functional.pad(mixtures.to(self.device), (0, padding))
-        estimates = masking.separate(self.modules, mixtures).mT[:, :frames]
+        estimates = masking.separate(self.modules, mixtures).mT[:, :length]
         if not estimates.isfinite().all():
             raise FloatingPointError(
                 "the model puts out NaN or infinite values; its weights or the level "

@@ -1,16 +1,20 @@
-"""Encoder-mask-decoder separation: the forward pass of training and inference."""
+"""The forward pass of training and inference, for every model."""
 
 import torch
 
+MASKING = ("encoder", "masknet", "decoder")  # SpeechBrain's names
+LAYOUTS = (MASKING, ("separator",))
+
 
 def separate(modules, mixtures):
-    """Separates mixtures with a masking network.
+    """Separates mixtures with a masking network, or with one that does it all.
 
     Arguments
     ---------
     modules : torch.nn.ModuleDict or dict
-        ``encoder`` [batch, time] -> [batch, filters, frames]; ``masknet`` -> masks
-        [sources, batch, filters, frames]; ``decoder`` back to [batch, time].
+        ``separator`` [batch, time] -> [batch, sources, time], or ``encoder`` [batch,
+        time] -> [batch, filters, frames]; ``masknet`` -> masks [sources, batch,
+        filters, frames]; ``decoder`` back to [batch, time].
     mixtures : torch.Tensor
         [batch, time]
 
@@ -20,6 +24,8 @@ def separate(modules, mixtures):
         Estimates [batch, sources, time], as long as the mixtures. Their level is
         free where the model was trained by a scale-invariant loss.
     """
+    if "separator" in modules:
+        return modules["separator"](mixtures)
     encoded = modules["encoder"](mixtures)
     masked = modules["masknet"](encoded) * encoded
     num_sources, batch = masked.shape[:2]

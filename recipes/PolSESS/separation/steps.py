@@ -29,6 +29,14 @@ class CarefulBrain(sb.Brain):
         if self.distributed_launch:
             self.world_size = torch.distributed.get_world_size()
 
+    def _compile(self):
+        """Compiles modules in place: weights keep their names, and a module whose
+        ``compile`` is its own compiles only what takes the time.
+        """
+        if self.compile:
+            for module in self.modules.values():
+                module.compile()
+
     def fit_batch(self, batch):
         """Does one step; one that is not finite is left out and counted.
 
@@ -133,8 +141,9 @@ class CarefulBrain(sb.Brain):
         return self.optimizer.param_groups[0]["lr"]
 
     def evaluate_batch(self, batch, stage):
-        """Scores one batch."""
-        with self._memory_advice("test_batch_size"):
+        """Scores one batch; not compiled, as batches of many sizes come but once."""
+        eager = torch.compiler.set_stance("force_eager")
+        with self._memory_advice("test_batch_size"), eager:
             return super().evaluate_batch(batch.to(self.device), stage)
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):

@@ -36,6 +36,7 @@ from corpus.atomic import replacing
 from corpus.build import CorpusSettings, build_corpus
 from corpus.embedded import make_sources
 from corpus.locks import hold
+from corpus.pack import Pack, packs_folder
 from curriculum import Curriculum
 from curve import plot_learning_curve
 from dataset import EpochSampler, VariantDataset, collate, read_manifest
@@ -60,6 +61,10 @@ FREE_KEYS = (
     "strict",
     "verify_audio",
     "skip_prep",
+    "pack",
+    "compile",
+    "activation_checkpointing",
+    "scan_engine",
     "test_only",
     "tensorboard",
     "wandb",
@@ -216,7 +221,12 @@ class Separation(CarefulBrain):
             _, new_lr = self.hparams.lr_scheduler([self.optimizer], epoch, -monitored)
             update_learning_rate(self.optimizer, new_lr)
         entry = {
-            "stats_meta": {"epoch": epoch, "lr": lr, "skipped": state.skipped},
+            "stats_meta": {
+                "epoch": epoch,
+                "examples": state.items,
+                "lr": lr,
+                "skipped": state.skipped,
+            },
             "train_stats": {"loss": -self.train_si_sdr, "si_sdr": self.train_si_sdr},
             "valid_stats": {"loss": -valid["si_sdr"], **valid},
         }
@@ -307,17 +317,17 @@ def find_corpus(hparams):
 
 def dataio_prep(hparams, data_folder):
     """Returns the datasets of train, val and test by name."""
-    return {
-        subset: VariantDataset(
-            read_manifest(
-                Path(hparams["save_folder"]) / f"{subset}.csv",
-                data_folder,
-                hparams["train_items"] if subset == "train" else None,
-            ),
-            hparams["task"],
-        )
-        for subset in ("train", "val", "test")
-    }
+    datasets = {}
+    for subset in ("train", "val", "test"):
+        manifest = Path(hparams["save_folder"]) / f"{subset}.csv"
+        items = hparams["train_items"] if subset == "train" else None
+        rows = read_manifest(manifest, data_folder, items)
+        pack = None
+        if hparams["pack"]:
+            folder = packs_folder(hparams["pack"], data_folder) / subset
+            pack = Pack(folder, manifest, rows)
+        datasets[subset] = VariantDataset(rows, hparams["task"], pack)
+    return datasets
 
 
 def test(brain, dataset):
@@ -425,6 +435,7 @@ def run(hparams_file, hparams, run_opts, overrides):
             "strict": hparams["strict"],
             "verify_audio": hparams["verify_audio"],
             "skip_prep": hparams["skip_prep"],
+            "pack": hparams["pack"],
         },
     )
     datasets = dataio_prep(hparams, data_folder)
