@@ -42,7 +42,11 @@ lint: .venv/dev.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/yamllint -s -c .yamllint.yaml $(SEPARATION)/hparams $(SEPARATION)/sweeps .yamllint.yaml
 
+# Writes the tables of benchmarks/results: a quarter of an hour on two cores.
 bench: .venv/main.installed
+	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/scan.py
+	$(BIN)/python benchmarks/loaders.py
 	$(BIN)/python benchmarks/corpus_speed.py
 	$(BIN)/python benchmarks/prepare_scale.py
 	$(BIN)/python benchmarks/separate_file.py

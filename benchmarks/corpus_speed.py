@@ -22,6 +22,7 @@ from corpus import keyed  # noqa: E402
 from corpus.build import CorpusSettings, build_corpus  # noqa: E402
 from corpus.embedded import make_sources  # noqa: E402
 from corpus.reverb import PlateParameters, plate_reverb  # noqa: E402
+from report import Figure, write_report  # noqa: E402
 
 SECONDS = 4
 LAYERS = 200
@@ -48,21 +49,22 @@ def reverb_speed(sample_rate):
 
 
 def main():
-    """Prints the measurements as a Markdown table."""
-    print("| what | measured |\n|---|---|")
-    for sample_rate in (8000, 16000):
-        speed = reverb_speed(sample_rate)
-        print(f"| plate reverb, {sample_rate} Hz, one core | {speed:.0f} x real time |")
+    """Measures and writes the table."""
+    rows = [
+        Figure(f"plate reverb, {rate} Hz, one core", reverb_speed(rate), "x real time")
+        for rate in (8000, 16000)
+    ]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "embedded"
         begin = time.perf_counter()
         sources = make_sources(folder)
         made = time.perf_counter() - begin
-        print(f"| embedded sources ({len(sources)} files) | {made:.1f} s |")
+        rows.append(Figure("embedded sources", made, "s", note=f"{len(sources)} files"))
         settings = CorpusSettings((ROWS, 0, 0))
         result = build_corpus(folder, sources, settings, progress=False)
-        rate = ROWS / result["seconds"]
-        print(f"| recordings of 4 s, 8 kHz, {os.cpu_count()} cores | {rate:.0f} /s |")
+    rate = ROWS / result["seconds"]
+    rows.append(Figure("recordings of 4 s, 8 kHz, all cores", rate, "/s"))
+    write_report("corpus_speed", "Making a corpus", rows)
 
 
 if __name__ == "__main__":

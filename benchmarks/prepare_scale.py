@@ -9,7 +9,6 @@ folder, removed afterwards, and takes far longer to make than to prepare.
 
 import argparse
 import os
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ import soundfile as sf
 
 import recipe_path  # noqa: F401
 from polsess_prepare import LAYERS, REVERBS, prepare_polsess
+from report import Figure, peak_memory, write_report
 
 SHARES = {"train": 0.94, "val": 0.03, "test": 0.03}
 SAMPLE_RATE = 8000
@@ -82,7 +82,7 @@ def _describe(subset, rows):
 
 
 def main():
-    """Makes the tree, prepares it and prints the figures."""
+    """Makes the tree, prepares it and writes the table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--rows", type=int, default=128_000)
     parser.add_argument("--folder", help="where the temporary tree is made")
@@ -92,8 +92,11 @@ def main():
         start = time.perf_counter()
         prepare_polsess(Path(folder) / "scale", Path(folder) / "manifests")
         seconds = time.perf_counter() - start
-    gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{args.rows} rows, {files} files: {seconds:.1f} s, {gib:.2f} GiB at peak")
+    rows = [
+        Figure("time", seconds, "s", note=f"{args.rows:,} rows, {files:,} files"),
+        Figure("peak memory", peak_memory() / 1e9, "GB"),
+    ]
+    write_report("prepare_scale", "polsess_prepare of names and CSVs", rows)
 
 
 if __name__ == "__main__":

@@ -2,109 +2,84 @@
 
     python benchmarks/separate_file.py [--minutes 1 10]
 
-Separates noise at 8 kHz with a full-size DPRNN of random weights on two threads, each
-case in a process of its own that may take 16 GB of address space, and prints a Markdown
-table.
+Separates noise at 8 kHz with a full-size DPRNN of random weights, each case in a
+process of its own.
 """
 
 import argparse
-import json
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
+from hyperpyyaml import load_hyperpyyaml, resolve_references
+from speechbrain.inference.separation import SepformerSeparation
 
-from recipe_path import RECIPE
+import recipe_path
+from export import export_model
+from inference import Separator
+from report import REFERENCE, compare, isolated, peak_memory, write_report
 
-LIMIT = 16 * 2**30  # bytes
 RATE = 8000
-CLASSES = {"separate.py": "ours", "SepformerSeparation": "stock"}
 
 
 def write_export(folder):
     """Exports an untrained DPRNN of dprnn.yaml."""
-    from hyperpyyaml import load_hyperpyyaml, resolve_references
-
-    from export import export_model
-
     overrides = {"output_folder": str(folder / "run")}
     (folder / "run").mkdir()
-    text = (RECIPE / "separation" / "hparams" / "dprnn.yaml").read_text()
+    text = (recipe_path.RECIPE / "separation" / "hparams" / "dprnn.yaml").read_text()
     resolved = folder / "run" / "hyperparams.yaml"
     resolved.write_text(resolve_references(text, overrides).read())
     modules = load_hyperpyyaml(text, overrides)["modules"]
     return export_model(resolved, modules, folder / "export", {"corpus": "none"})
 
 
-def separate(which, export, file):
-    """Separates a file and prints seconds and peak memory as JSON."""
-    torch.set_num_threads(2)
-    if which == "ours":
-        from inference import Separator
+def separate(name, export, file):
+    """Separates a file; returns seconds and the peak memory of this process in bytes.
 
-        model = Separator.from_export(export)
-        run = model.separate_file
-    else:
-        from speechbrain.inference.separation import SepformerSeparation
-
-        cache = str(Path(file).parent / "cache")
-        model = SepformerSeparation.from_hparams(source=export, savedir=cache)
+    Arguments
+    ---------
+    name : str
+        ``REFERENCE`` for SpeechBrain's class.
+    export, file : Path
+    """
+    if name == REFERENCE:
+        cache = str(file.parent / "cache")
+        model = SepformerSeparation.from_hparams(source=str(export), savedir=cache)
 
         def run(path):
-            return model.separate_file(path, savedir=cache)
+            return model.separate_file(str(path), savedir=cache)
 
+    else:
+        run = Separator.from_export(export).separate_file
     start = time.perf_counter()
     run(file)
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "peak": peak}))
-
-
-def limit_memory():
-    """Lets a case fail rather than the machine."""
-    resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
-
-
-def measure(which, export, file):
-    """Runs one case in its own process and returns its row of the table."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--case", which, str(export), str(file)],
-        preexec_fn=limit_memory,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        reason = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return f"failed within 16 GB: {reason[-1]} | |"
-    case = json.loads(done.stdout.splitlines()[-1])
-    return f"{case['seconds']:.0f} | {case['peak'] / 2**30:.2f} |"
+    return time.perf_counter() - start, peak_memory()
 
 
 def main():
-    """Runs all cases, or the one that --case names."""
+    """Measures and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 10])
-    parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.case:
-        return separate(*options.case)
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         export = write_export(Path(folder))
-        print("| minutes of audio | class | seconds | peak GiB |\n|---|---|---|---|")
         for minutes in options.minutes:
             file = Path(folder) / f"{minutes:g}.wav"
             frames = round(minutes * 60 * RATE)
             noise = np.random.default_rng(0).standard_normal(frames)
             soundfile.write(file, 0.1 * noise, RATE)
-            for name, which in CLASSES.items():
-                row = measure(which, export, file)
-                print(f"| {minutes:g} | {name} | {row}", flush=True)
+            what, times, peaks = f"{minutes:g} min", {}, {}
+            for name in (REFERENCE, "ours"):
+                result, failure = isolated(separate, name, export, file)
+                seconds, peak = result or (None, None)
+                times[name], peaks[name] = (seconds, failure), (peak, failure)
+            rows += compare(f"time, {what}", "s", times, {})
+            rows += compare(f"peak memory, {what}", "GB", peaks, {}, 1e-9)
+    title = "separate_file beside SpeechBrain's SepformerSeparation, DPRNN"
+    write_report("separate_file", title, rows)
 
 
 if __name__ == "__main__":
