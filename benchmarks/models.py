@@ -6,7 +6,8 @@ Each is measured beside its reference in fp32: the same YAML with SpeechBrain's 
 or, for SPMamba, with the scan engine `torch`. Times come from one process per model,
 peaks from a process per case: all memory of the process on a CPU (some 0.5 GB of it are
 libraries), torch's tensors on a GPU. GB are 1e9 bytes. A step is train.py's: forward,
-loss, backward, clipping, Adam. The real-time factor is seconds per second of audio.
+loss, backward, clipping, Adam, on a CPU with memory.keep_freed_memory, which the
+reference does without. The real-time factor is seconds per second of audio.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from description import New, read_description
 from export import TrainingConstructor
 from macs import count_macs
 from masking import separate
+from memory import keep_freed_memory
 from metrics import pit_loss
 from report import (
     REFERENCE,
@@ -104,7 +106,7 @@ class Trial:
     """
 
     def __init__(self, model, settings, variant):
-        self.settings, words = settings, variant.split()
+        self.settings, self.variant, words = settings, variant, variant.split()
         hparams = load(model, variant, settings.overrides)
         self.modules = torch.nn.ModuleDict(hparams["modules"]).to(settings.device)
         if "compiled" in words:
@@ -130,6 +132,8 @@ class Trial:
         mixtures = self.noise(batch, seconds=seconds)
         targets = self.noise(batch, self.num_sources, seconds=seconds)
         self.modules.train()
+        if self.settings.device == "cpu":  # as train.py does, and others do not
+            keep_freed_memory(self.variant != REFERENCE)
         with self.autocast():
             loss = pit_loss(separate(self.modules, mixtures), targets)
         loss.backward()

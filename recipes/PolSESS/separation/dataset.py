@@ -181,16 +181,9 @@ def _read_wav(row, name):
         ) from error
 
 
-def collate(items):
-    """Makes a Batch of items, unless VariantDataset made it already."""
-    if isinstance(items, Batch):
-        return items
-    mixtures, sources, rows = zip(*items, strict=True)
-    return Batch(
-        torch.from_numpy(np.stack(mixtures)),
-        torch.from_numpy(np.stack(sources)),
-        list(rows),
-    )
+def collate(batch):
+    """Returns the Batch that VariantDataset made: a DataLoader must not collate it."""
+    return batch
 
 
 class EpochSampler(torch.utils.data.Sampler):

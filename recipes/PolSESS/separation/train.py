@@ -44,6 +44,7 @@ from evaluation import format_table, score, write_results
 from export import export_model
 from loggers import log, start_loggers
 from masking import separate
+from memory import keep_freed_memory
 from metrics import improvable_si_sdr, permute_to_best, pit_loss
 from polsess_prepare import prepare_polsess
 from state import TrainState
@@ -390,6 +391,7 @@ def main(arguments):
     """Prepares, trains, tests and exports."""
     hparams_file, run_opts, overrides = sb.parse_arguments(as_flags(arguments))
     if not torch.cuda.is_available():
+        keep_freed_memory()
         run_opts = dataclasses.replace(
             run_opts,
             distributed_backend="gloo",

@@ -10,7 +10,7 @@ from tiny_run import arguments, last_checkpoint, load, run
 
 import train
 from curriculum import Curriculum
-from dataset import EpochSampler, VariantDataset, collate, read_manifest
+from dataset import EpochSampler, VariantDataset, read_manifest
 from polsess_prepare import prepare_polsess
 from tiny_corpus import write_corpus
 
@@ -65,7 +65,25 @@ def weights(brain):
 
 
 def batch_of(dataset, *indices):
-    return collate([dataset[index, "C"] for index in indices])
+    return dataset.__getitems__([(index, "C") for index in indices])
+
+
+def test_compiles_training_and_not_validation(make_brain, monkeypatch):
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    whole = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda m: whole(m, backend=backend))
+    brain, dataset = make_brain(compile=True)
+    batch = batch_of(dataset, 0, 1)
+    brain.scores = []
+    brain.evaluate_batch(batch, sb.Stage.VALID)
+    assert not graphs and len(brain.scores) == 2
+    step(brain, batch)
+    assert graphs and brain.state.finite_steps == 1
 
 
 def test_overfits_four_mixtures(make_brain):
@@ -263,7 +281,7 @@ def test_whole_run_tests_every_variant_and_logs_everywhere(corpus, tmp_path):
     assert summary["provenance"]["corpus"] == "tiny"
     assert [entry["stats_meta"]["lr"] for entry in state["history"]][0] == 0.00125
     log = (tmp_path / "train_log.txt").read_text(encoding="utf-8").splitlines()
-    assert len(log) == 3 and log[0].startswith("epoch: 1, lr: ")
+    assert len(log) == 3 and log[0].startswith("epoch: 1, examples: ")
     assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
     accumulator = events.EventAccumulator(str(tmp_path / "tensorboard"))
     accumulator.Reload()
