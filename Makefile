@@ -42,7 +42,7 @@ lint: .venv/dev.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/yamllint -s -c .yamllint.yaml $(SEPARATION)/hparams $(SEPARATION)/sweeps .yamllint.yaml
 
-# Writes the tables of benchmarks/results: a quarter of an hour on two cores.
+# Writes the tables of benchmarks/results: about an hour on two cores.
 bench: .venv/main.installed
 	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/scan.py

@@ -39,7 +39,8 @@ def packs_folder(pack, data_folder):
     Arguments
     ---------
     pack : bool or str
-        True: in the corpus; else a folder, in which they have one named as the corpus.
+        True: in the corpus; else a folder, in which they have one named after the
+        corpus and its path.
     data_folder : str or Path
         The corpus.
 
@@ -48,7 +49,10 @@ def packs_folder(pack, data_folder):
     Path
     """
     corpus = Path(data_folder).resolve()
-    return corpus / "packed" if pack is True else Path(pack, corpus.name)
+    if pack is True:
+        return corpus / "packed"
+    path = blake2b(os.fsencode(corpus), digest_size=4).hexdigest()
+    return Path(pack, f"{corpus.name}-{path}")  # corpora of one name differ by path
 
 
 def pack_subset(folder, manifest, data_folder, layers, sample_rate, workers=None):
@@ -135,7 +139,7 @@ class Pack:
             raise FileNotFoundError(
                 f"{path} does not exist. Prepare the corpus with pack"
             )
-        description = json.loads(path.read_text(encoding="utf-8"))
+        self.description = description = json.loads(path.read_text(encoding="utf-8"))
         if description["manifest"] != _digest(manifest):
             raise ValueError(
                 f"{self.folder} was not packed from {manifest}. Prepare the corpus "
@@ -158,6 +162,11 @@ class Pack:
     @functools.cached_property
     def arrays(self):
         """The memory-mapped arrays by layer."""
+        now = (self.folder / DESCRIPTION).read_text(encoding="utf-8")
+        if json.loads(now) != self.description:
+            raise ValueError(
+                f"{self.folder} was packed anew since this run began. Start it again"
+            )
         return _open(self.folder, self.shapes)
 
     def __getstate__(self):

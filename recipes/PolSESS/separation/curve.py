@@ -107,6 +107,8 @@ def read_log(folder):
     ]
     if not entries:
         raise ValueError(f"{path}: no epoch has ended yet")
+    if any("examples" not in entry for entry in entries):
+        raise ValueError(f"{path}: lacks the examples; it is of version 0.1")
     return entries
 
 

@@ -1,1 +1,1 @@
-"""Models and layers that SpeechBrain has no lobe for."""
+"""Models that SpeechBrain has no lobe for, and lobes that are faster than its own."""

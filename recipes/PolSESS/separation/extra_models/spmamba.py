@@ -105,8 +105,11 @@ class SPMamba(nn.Module):
         spectra = self._stft(mixtures / (level[:, None] + EPS))
         x = torch.view_as_real(spectra).permute(0, 3, 2, 1)  # batch, 2, frame, freq
         x = self.norm_in(self.conv_in(x)).permute(0, 2, 3, 1).contiguous()
+        recompute = (
+            self.activation_checkpointing and self.training and torch.is_grad_enabled()
+        )
         for block in self.blocks:
-            if self.activation_checkpointing and torch.is_grad_enabled():
+            if recompute:
                 x = checkpoint(_grid_block, block, x, use_reentrant=False)
             else:
                 x = _grid_block(block, x)
@@ -205,6 +208,8 @@ class FrameAttention(nn.Module):
 
     def __init__(self, emb_dim, num_freqs, n_heads, qk_dim):
         super().__init__()
+        if emb_dim % n_heads:
+            raise ValueError(f"emb_dim {emb_dim} is no multiple of n_heads {n_heads}")
         qk_features = math.ceil(qk_dim / num_freqs)
         self.query, self.key = (
             FrameProjection(emb_dim, qk_features, num_freqs, n_heads) for _ in range(2)

@@ -96,8 +96,22 @@ def test_pack_outside_a_corpus_leaves_it_alone(
     before = times(corpus)
     prepare(pack=str(tmp_path / "fast_disk"))
     assert times(corpus) == before
-    assert (tmp_path / "fast_disk" / "tiny" / "train" / "mix.npy").exists()
+    (packed,) = (tmp_path / "fast_disk").iterdir()
+    assert packed.name.startswith("tiny-") and (packed / "train/mix.npy").exists()
     assert_packed(open_pack(pack=tmp_path / "fast_disk"), rows())
+    namesake = tmp_path / "other" / "tiny"
+    assert packs_folder(tmp_path / "fast_disk", namesake) != packed
+
+
+def test_pack_that_changes_while_a_run_reads_it_is_noticed(
+    corpus, prepare, open_pack, rows
+):
+    prepare(pack=True)
+    pack = open_pack()
+    path = corpus / "packed" / "train" / "pack.json"
+    path.write_text(path.read_text().replace('"folders"', '"other"'))
+    with pytest.raises(ValueError, match="packed anew since this run began"):
+        pack.read(0, "mix")
 
 
 def test_folder_that_cannot_be_written(corpus, prepare, monkeypatch):

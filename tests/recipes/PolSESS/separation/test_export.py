@@ -93,6 +93,16 @@ def test_describes_itself(tmp_path):
     assert "1 source" in readme and "on the corpus: noise" in readme
 
 
+def test_what_only_training_needs_is_not_exported(tmp_path):
+    hparams_file, modules = tiny_model(tmp_path, model="spmamba")
+    text = hparams_file.read_text()
+    assert "scan_engine: auto" in text and "activation_checkpointing: false" in text
+    hparams_file.write_text(text.replace("scan_engine: auto", "scan_engine: cpp"))
+    folder = export.export_model(hparams_file, modules, tmp_path / "export", SOURCE)
+    text = (folder / "hyperparams.yaml").read_text()
+    assert "scan_engine" not in text and "activation_checkpointing" not in text
+
+
 def test_compiled_modules_and_numpy_scores_are_exported_plain(tmp_path):
     hparams_file, modules = tiny_model(tmp_path)
     for module in modules.values():

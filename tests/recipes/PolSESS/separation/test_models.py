@@ -24,6 +24,7 @@ def gradients(modules, precision=torch.float32):
 @pytest.mark.parametrize("model", SIZES)
 def test_compiled_models_train_alike(tmp_path, model):
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     _, modules = tiny_model(tmp_path, model=model)
     for module in modules.values():
         module.eval()  # without dropout

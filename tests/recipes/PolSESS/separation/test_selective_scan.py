@@ -284,3 +284,27 @@ def test_real_engines_say_why_they_step_aside():
         if engine == "triton" and unavailable(engine, torch.device("cpu")) is None:
             continue  # under Triton's interpreter
         assert unavailable(engine, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("engine", ["cpp", "torch"])
+def test_convolution_refuses_what_does_not_fit(engine):
+    if reason := package.unavailable(engine, torch.device("cpu")):
+        pytest.skip(reason)
+    with pytest.raises(ValueError, match=r"x \[1, 4, 64\] should be"):
+        package.causal_conv_silu(
+            torch.ones(1, 4, 64), torch.ones(4, 4), torch.ones(4), engine
+        )
+    with pytest.raises(TypeError, match="int64"):
+        package.causal_conv_silu(
+            torch.ones(1, 4, 4, dtype=torch.int64),
+            torch.ones(4, 4),
+            torch.ones(4),
+            engine,
+        )
+
+
+def test_package_that_is_broken_steps_aside(monkeypatch, tmp_path):
+    (tmp_path / "mamba_ssm").mkdir()
+    (tmp_path / "mamba_ssm" / "__init__.py").write_text("raise RuntimeError('misfit')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "misfit" in package.unavailable("mamba_ssm", torch.device("cuda"))

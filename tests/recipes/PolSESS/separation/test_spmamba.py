@@ -167,6 +167,14 @@ def test_every_parameter_is_alive():
     assert not dead
 
 
+def test_engine_reaches_every_mamba():
+    model = SPMamba(**TINY, scan_engine="torch")
+    mambas = [module for module in model.modules() if isinstance(module, Mamba)]
+    assert len(mambas) == 8 and {m.scan_engine for m in mambas} == {"torch"}
+    with pytest.raises(ValueError, match="tortoise"):
+        SPMamba(**TINY, scan_engine="tortoise")(torch.randn(1, 50))
+
+
 @pytest.mark.parametrize("length", [1, 7, 8, 31, 33, 200])
 def test_any_length_and_number_of_sources(length):
     estimates = SPMamba(num_sources=3, **TINY)(torch.randn(2, length))

@@ -117,13 +117,28 @@ def causal_conv_silu(x, weight, bias, engine="auto"):
     -------
     torch.Tensor
         [batch, length, channels], of x's type.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If x is not real floating point, or the shapes do not match.
     """
+    channels, taps = weight.shape
+    if x.dim() != 3 or x.shape[2] != channels or bias.shape != (channels,):
+        raise ValueError(
+            f"x {list(x.shape)} should be [batch, length, channels] of weight "
+            f"{list(weight.shape)}, [channels, K], and bias {list(bias.shape)}, "
+            "[channels]"
+        )
+    if not x.is_floating_point():
+        raise TypeError(f"x is {x.dtype}, should be real floating point")
     module = _choose(_requested(engine), x.device)
     if hasattr(module, "causal_conv_silu"):
         return module.causal_conv_silu(x, weight, bias)
-    channels, taps = weight.shape
     padded = F.pad(x.mT, (taps - 1, 0))
-    return F.silu(F.conv1d(padded, weight[:, None], bias, groups=channels)).mT
+    return F.silu(F.conv1d(padded, weight[:, None], bias, groups=channels)).mT.to(
+        x.dtype
+    )
 
 
 def _requested(engine):
@@ -139,6 +154,8 @@ def _check(tensors):
             f"and A {list(A.shape)} [channels, states]"
         )
     batch, channels, length = u.shape
+    if not u.numel():
+        raise ValueError(f"u {list(u.shape)} is empty")
     states = A.shape[1]
     layouts = {
         "A": ("[channels, states]", [channels, states]),
@@ -178,8 +195,9 @@ def unavailable(engine, device):
     """
     try:
         return _module(engine).unavailable(device)
-    except ImportError as error:
-        return f"it cannot be imported ({error})"
+    except Exception as error:  # what a package raises that does not fit its machine
+        first_line, *_ = str(error).splitlines() or [type(error).__name__]
+        return f"it cannot be imported ({first_line})"
 
 
 def _module(engine):

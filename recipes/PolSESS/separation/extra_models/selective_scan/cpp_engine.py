@@ -254,7 +254,7 @@ def _library():
     """Returns the library and None, or None and the reason why there is none."""
     try:
         return ctypes.CDLL(str(_cached_library())), None
-    except (OSError, BuildError) as error:
+    except (OSError, RuntimeError, ValueError, BuildError) as error:
         return None, f"its library cannot be had: {error}"
 
 
