@@ -196,9 +196,9 @@ def measure(model, settings, variants):
     check(model, replace(settings, device="cpu"))  # where nothing computes in TF32
     trial = functools.cache(functools.partial(Trial, model, settings))
 
-    def time(names, run):
+    def time(names, run, **options):
         runs = {name: functools.partial(run, name) for name in names}
-        return alternate(runs, settings.repeats, settings.device)
+        return alternate(runs, settings.repeats, settings.device, **options)
 
     names = (REFERENCE, *variants)
     eager = [name for name in names if name in (REFERENCE, "fp32", "bf16")]
@@ -206,7 +206,7 @@ def measure(model, settings, variants):
         "parameters": (trial("fp32").parameters(), trial(REFERENCE).parameters()),
         "macs": count_macs(trial(REFERENCE).infer),
         "inference": time(eager, lambda name: trial(name).infer()),
-        "step": time(names, lambda name: trial(name).step()),
+        "step": time(names, lambda name: trial(name).step(), settle=True),
     }
 
 

@@ -68,7 +68,7 @@ class Figure:
         return value is not None and COMPARE[sign](value, float(bound))
 
 
-def alternate(runs, repeats, device="cpu", seconds=90):
+def alternate(runs, repeats, device="cpu", seconds=90, settle=False):
     """Times runs in alternation, A B A B ..., after one warm-up of each.
 
     A run that raises is left out from there on.
@@ -83,6 +83,9 @@ def alternate(runs, repeats, device="cpu", seconds=90):
         Waited for after every run if it is CUDA.
     seconds : float
         No round begins later than this after the first, the warm-up, ended.
+    settle : bool
+        Call each run once more before it is timed, so that the heap and the caches are
+        as repeating it leaves them.
 
     Returns
     -------
@@ -96,12 +99,10 @@ def alternate(runs, repeats, device="cpu", seconds=90):
         elif count > 1 and time.perf_counter() - begin > seconds:
             break
         for name in [name for name in runs if name not in results]:
-            start = time.perf_counter()
             try:
-                runs[name]()
-                if torch.device(device).type == "cuda":
-                    torch.cuda.synchronize(device)
-                taken[name].append(time.perf_counter() - start)
+                if settle and count:
+                    _time(runs[name], device)
+                taken[name].append(_time(runs[name], device))
             except Exception as error:
                 results[name] = None, reason(error)
     for name in [name for name in runs if name not in results]:
@@ -109,6 +110,14 @@ def alternate(runs, repeats, device="cpu", seconds=90):
         note = f"median of {len(times)}, warm-up {warm_up:.1f} s"
         results[name] = statistics.median(times), note
     return results
+
+
+def _time(run, device):
+    start = time.perf_counter()
+    run()
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
 
 
 def compare(what, unit, results, targets, scale=1):
