@@ -28,6 +28,7 @@ TRAINING_ARGUMENTS = ("activation_checkpointing", "dropout", "scan_engine")
 # What stock SpeechBrain needs to build a model that is none of its own.
 CARRIED = (
     "extra_models/__init__.py",
+    "extra_models/checkpointing.py",
     "extra_models/mamba.py",
     "extra_models/selective_scan",
     "extra_models/spmamba.py",

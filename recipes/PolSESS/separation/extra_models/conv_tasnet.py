@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from speechbrain.lobes.models import conv_tasnet
 from speechbrain.nnet.CNN import Conv1d
-from torch.utils.checkpoint import checkpoint
+
+from . import checkpointing
 
 
 class MaskNet(torch.nn.Module):
@@ -90,14 +91,8 @@ class MaskNet(torch.nn.Module):
         y = mixture_w.transpose(1, 2)
         y = F.layer_norm(y, gamma.shape, gamma, beta, conv_tasnet.EPS)
         y = F.linear(y, _pointwise_weight(self.bottleneck_conv1x1))
-        recompute = (
-            self.activation_checkpointing and self.training and torch.is_grad_enabled()
-        )
         for block in self.temporal_conv_net.values():
-            if recompute:
-                y = checkpoint(block, y, block.dilation, use_reentrant=False)
-            else:
-                y = block(y, block.dilation)
+            y = checkpointing.run(self, block, y, block.dilation)
         weight = _pointwise_weight(self.mask_conv1x1)
         weight = weight.reshape(self.C, 1, -1, weight.shape[1])
         return torch.relu(weight @ y.transpose(1, 2))

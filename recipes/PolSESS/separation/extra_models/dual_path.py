@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from speechbrain.lobes.models.dual_path import SBRNNBlock, SBTransformerBlock
 from torch.autograd.function import once_differentiable
-from torch.utils.checkpoint import checkpoint
+
+from . import checkpointing
 
 PART_WEIGHTS = 2**20  # attention weights at a time: 2 MB, which caches hold
 
@@ -48,7 +49,7 @@ class RNNBlock(SBRNNBlock):
 
     def forward(self, x):
         """Maps [batch, time, input_size] to [batch, time, 2 * hidden_channels]."""
-        return self.dropout(_run(self, super().forward, x))
+        return self.dropout(checkpointing.run(self, super().forward, x))
 
 
 class TransformerBlock(SBTransformerBlock):
@@ -116,16 +117,8 @@ class TransformerBlock(SBTransformerBlock):
         if self.use_positional_encoding:
             x = x + self.pos_enc(x)
         for layer in self.mdl.layers:
-            x = _run(self, _transformer_layer, layer, x)
+            x = checkpointing.run(self, _transformer_layer, layer, x)
         return self.mdl.norm(x)
-
-
-def _run(block, function, *inputs):
-    """Calls a function that block.activation_checkpointing is about."""
-    needed = block.activation_checkpointing and block.training
-    if needed and torch.is_grad_enabled():
-        return checkpoint(function, *inputs, use_reentrant=False)
-    return function(*inputs)
 
 
 def _transformer_layer(layer, x):

@@ -10,8 +10,8 @@ import math
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from . import checkpointing
 from .mamba import BidirectionalMamba
 
 EPS = 1e-8
@@ -105,14 +105,8 @@ class SPMamba(nn.Module):
         spectra = self._stft(mixtures / (level[:, None] + EPS))
         x = torch.view_as_real(spectra).permute(0, 3, 2, 1)  # batch, 2, frame, freq
         x = self.norm_in(self.conv_in(x)).permute(0, 2, 3, 1).contiguous()
-        recompute = (
-            self.activation_checkpointing and self.training and torch.is_grad_enabled()
-        )
         for block in self.blocks:
-            if recompute:
-                x = checkpoint(_grid_block, block, x, use_reentrant=False)
-            else:
-                x = _grid_block(block, x)
+            x = checkpointing.run(self, _grid_block, block, x)
         x = self.conv_out(x.permute(0, 3, 1, 2)).float()
         x = x.unflatten(1, (self.num_sources, 2)).permute(0, 1, 4, 3, 2).contiguous()
         estimates = self._istft(torch.view_as_complex(x), mixtures.shape[1])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from saved_tensors import saved_sizes
 from speechbrain.lobes.models import dual_path as stock
 from speechbrain.lobes.models.dual_path import Dual_Path_Model
 from torch.nn.parallel import DistributedDataParallel
@@ -156,21 +157,6 @@ def test_transformer_dropout_acts_in_training_only():
 def test_norm_after_is_refused():
     with pytest.raises(ValueError, match="norm_before"):
         TransformerBlock(**TRANSFORMER | {"norm_before": False})
-
-
-def saved_sizes(model, x):
-    """Returns the bytes of each tensor that the forward pass keeps for gradients."""
-    sizes = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = model(x)
-    assert output.requires_grad
-    return sizes.values()
 
 
 @pytest.mark.parametrize("bf16", [False, True])

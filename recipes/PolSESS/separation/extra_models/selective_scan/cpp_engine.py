@@ -72,22 +72,7 @@ def scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus):
 
 
 def causal_conv_silu(x, weight, bias):
-    """Returns ``silu(bias + sum_k weight[:, k] x[:, t - K + 1 + k])``, differentiable.
-
-    Arguments
-    ---------
-    x : torch.Tensor
-        [batch, length, channels], zero before its start.
-    weight : torch.Tensor
-        Taps of every channel, [channels, K].
-    bias : torch.Tensor
-        [channels]
-
-    Returns
-    -------
-    torch.Tensor
-        [batch, length, channels], of x's type.
-    """
+    """Returns the convolution, differentiable; see the package's function."""
     inner = torch.promote_types(x.dtype, torch.float32)
     weight, bias = weight.to(inner).mT.contiguous(), bias.to(inner).contiguous()
     return _Convolution.apply(_rows(_readable(x)), weight, bias).to(x.dtype)
