@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 import recipe_path  # noqa: E402, F401
 from corpus import keyed  # noqa: E402
 from corpus.build import CorpusSettings, build_corpus  # noqa: E402
-from corpus.embedded import make_sources  # noqa: E402
+from corpus.providers.embedded import make_sources  # noqa: E402
 from corpus.reverb import PlateParameters, plate_reverb  # noqa: E402
 from report import Figure, write_report  # noqa: E402
 

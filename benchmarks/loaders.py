@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader
 import recipe_path  # noqa: F401
 from corpus import keyed
 from corpus.build import CorpusSettings, build_corpus
-from corpus.embedded import make_sources
 from corpus.pack import Pack, packs_folder
+from corpus.providers.embedded import make_sources
 from dataset import VariantDataset, collate, read_manifest
 from polsess_prepare import prepare_polsess
 from report import RESULTS, Figure, alternate, write_report

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from corpus import embedded, folder
 from corpus.build import CorpusSettings, build_corpus
 from corpus.locks import hold
+from corpus.providers import embedded, folder
 from corpus.sources import read_sources
 
 

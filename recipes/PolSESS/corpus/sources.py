@@ -12,7 +12,12 @@ from corpus.tables import event_classes, scene_classes
 SUBSETS = ("train", "val", "test")
 ROLES = ("speech", "scene", "event")
 REQUIRED = ("path", "role", "subset", "class", "speaker", "source")
-COLUMNS = (*REQUIRED, "rate", "frames", "transcript")
+MEASURED = ("rate", "frames", "channels")
+COLUMNS = (*REQUIRED, *MEASURED, "recording", "licence", "transcript")
+
+MAX_CHANNELS = 2
+RATES = (8000, 96000)  # Hz, the lowest and the highest
+COARSE = ("PCM_S8", "PCM_U8", "ULAW", "ALAW", "DPCM_8", "VOX_ADPCM")  # 8 bits or less
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,13 @@ class Source:
         Sample rate in Hz.
     frames : int
         Length in samples at that rate.
+    channels : int
+        Mixed down to one when read.
+    recording : str
+        What must not be in two subsets, beside speakers: where a scene was recorded,
+        which original clip an event was cut from; empty: not known.
+    licence : str
+        Its terms of use, where known.
     transcript : str
         What is said, where known.
     """
@@ -50,6 +62,9 @@ class Source:
     source: str
     rate: int
     frames: int
+    channels: int = 1
+    recording: str = ""
+    licence: str = ""
     transcript: str = ""
 
     @property
@@ -61,6 +76,22 @@ class Source:
     def classes(self):
         """The class names as a tuple."""
         return tuple(name for name in self.class_.split(",") if name)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A source that cannot be used.
+
+    Arguments
+    ---------
+    path : str
+        As in the source list.
+    reason : str
+        Why, to be read.
+    """
+
+    path: str
+    reason: str
 
 
 def check(source, where):
@@ -90,6 +121,40 @@ def check(source, where):
         )
 
 
+def read_header(path):
+    """Returns what the header of an audio file says, without reading its samples.
+
+    Arguments
+    ---------
+    path : str or Path
+
+    Returns
+    -------
+    tuple of int
+        Rate in Hz, length in samples, channels.
+
+    Raises
+    ------
+    ValueError
+        Saying, without the path, why the file is no source: no audio, no samples, more
+        than two channels, 8 bits or less, a rate outside RATES.
+    """
+    try:
+        info = soundfile.info(str(path))
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"cannot be read as audio ({error})") from error
+    low, high = RATES
+    if not info.frames:
+        raise ValueError("has no samples")
+    if info.channels > MAX_CHANNELS:
+        raise ValueError(f"{info.channels} channels, expected 1 or {MAX_CHANNELS}")
+    if info.subtype in COARSE:
+        raise ValueError(f"{info.subtype}, expected 16 bits or more")
+    if not low <= info.samplerate <= high:
+        raise ValueError(f"{info.samplerate} Hz, expected {low} to {high} Hz")
+    return info.samplerate, info.frames, info.channels
+
+
 def write_sources(path, sources):
     """Writes a source list; the file appears under its name only when complete."""
     with (
@@ -101,32 +166,15 @@ def write_sources(path, sources):
         writer.writerows(astuple(source) for source in sources)
 
 
-def read_header(path, where):
-    """Returns the rate in Hz and the length in samples of an audio file.
-
-    Raises
-    ------
-    ValueError
-        Naming the row (``where``) and the file, if it is no audio.
-    """
-    try:
-        info = soundfile.info(str(path))
-    except (RuntimeError, OSError) as error:
-        raise ValueError(
-            f"{where}: {path} cannot be read as audio ({error}). Mend or remove the row"
-        ) from error
-    return info.samplerate, info.frames
-
-
 def read_sources(path):
     """Reads and checks a source list.
 
     Arguments
     ---------
     path : str or Path
-        A CSV with the columns REQUIRED; of the other COLUMNS, rate and frames are read
-        from the files' headers where they are missing. Relative paths start at the
-        list's folder.
+        A CSV with the columns REQUIRED; of the other COLUMNS, those of MEASURED are
+        read from the files' headers where they are missing. Relative paths start at
+        the list's folder.
 
     Returns
     -------
@@ -149,9 +197,14 @@ def read_sources(path):
             where = f"{path}, line {number}"
             audio = folder / row["path"].replace("\\", "/")
             try:
-                rate, frames = int(row["rate"]), int(row["frames"])
+                measured = [int(row[name]) for name in MEASURED]
             except (KeyError, TypeError, ValueError):
-                rate, frames = read_header(audio, where)
+                try:
+                    measured = read_header(audio)
+                except ValueError as error:
+                    raise ValueError(
+                        f"{where}: {audio} {error}. Mend or remove the row"
+                    ) from error
             source = Source(
                 path=audio.as_posix(),
                 role=row["role"],
@@ -159,8 +212,9 @@ def read_sources(path):
                 class_=row["class"],
                 speaker=row["speaker"],
                 source=row["source"],
-                rate=rate,
-                frames=frames,
+                **dict(zip(MEASURED, measured, strict=True)),
+                recording=row.get("recording") or "",
+                licence=row.get("licence") or "",
                 transcript=row.get("transcript") or "",
             )
             check(source, where)

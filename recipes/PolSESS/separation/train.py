@@ -34,9 +34,9 @@ from command_line import as_flags
 from corpus import keyed
 from corpus.atomic import replacing
 from corpus.build import CorpusSettings, build_corpus
-from corpus.embedded import make_sources
 from corpus.locks import hold
 from corpus.pack import Pack, packs_folder
+from corpus.providers.embedded import make_sources
 from curriculum import Curriculum
 from curve import plot_learning_curve
 from dataset import EpochSampler, VariantDataset, collate, read_manifest

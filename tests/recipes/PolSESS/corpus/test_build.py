@@ -14,9 +14,9 @@ import pytest
 import soundfile
 
 from corpus.build import COLUMNS, FOLDERS, CorpusSettings, build_corpus
-from corpus.folder import make_sources
 from corpus.locks import hold
 from corpus.plan import Planner
+from corpus.providers.folder import make_sources
 from corpus.sources import write_sources
 from corpus.tables import scene_classes, suited_events
 from polsess_prepare import prepare_polsess

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from corpus import embedded, embedded_speech
-from corpus.embedded_sounds import SOUNDS, make_sound
-from corpus.embedded_speech import Speaker, speakers, utterance
+from corpus.providers import embedded, embedded_speech
+from corpus.providers.embedded_sounds import SOUNDS, make_sound
+from corpus.providers.embedded_speech import Speaker, speakers, utterance
 from corpus.sources import SUBSETS, check
 from corpus.tables import scene_classes, suited_events
 from corpus.wav import write_wav

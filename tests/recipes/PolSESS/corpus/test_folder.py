@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import pytest
 
-from corpus.folder import make_sources
+from corpus.providers.folder import make_sources
 from corpus.sources import read_sources, write_sources
 from tiny_sources import write_folder
 

@@ -13,8 +13,8 @@ import soundfile
 from tqdm import tqdm
 
 from corpus import keyed
-from corpus.embedded_sounds import SOUNDS, make_sound
-from corpus.embedded_speech import SAMPLE_RATE, sentences, speakers, utterance
+from corpus.providers.embedded_sounds import SOUNDS, make_sound
+from corpus.providers.embedded_speech import SAMPLE_RATE, sentences, speakers, utterance
 from corpus.sources import SUBSETS, Source
 from corpus.wav import write_wav
 from corpus.workers import worker_pool

@@ -11,15 +11,15 @@ import ctypes
 from _ctypes import dlclose
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from scipy.signal import resample_poly
 
 from corpus import keyed
+from corpus.tables import TABLES
 
 SAMPLE_RATE = 16000
-SENTENCES = Path(__file__).parent / "tables" / "sentences.txt"
+SENTENCES = TABLES / "sentences.txt"
 
 # espeak-ng's voice variants by subset, female and male. A subset has variants of its
 # own, and variants that differ in little more than pitch stay together. Left out:

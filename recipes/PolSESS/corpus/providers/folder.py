@@ -82,9 +82,13 @@ def make_sources(folder, manifest="manifest.csv", split=(80, 10, 10), treat=None
             for fields, number in units[unit]:
                 where = f"{path}, line {number}"
                 audio = folder / fields["path"].replace("\\", "/")
-                rate, frames = read_header(audio, where)
+                try:
+                    rate, frames, channels = read_header(audio)
+                except ValueError as error:
+                    raise ValueError(f"{where}: {audio} {error}") from error
                 found = {"subset": subset, "path": audio.as_posix()}
-                source = Source(**fields | found, rate=rate, frames=frames)
+                found |= {"rate": rate, "frames": frames, "channels": channels}
+                source = Source(**fields | found)
                 check(source, where)
                 sources.append(source)
     return sorted(sources, key=lambda source: source.path)

@@ -1,0 +1,1 @@
+"""Where source recordings come from: a provider finds those of one collection."""
