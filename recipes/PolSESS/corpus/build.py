@@ -12,6 +12,7 @@ the byte whatever was interrupted and however many processes worked.
 """
 
 import csv
+import functools
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -23,13 +24,12 @@ from tqdm import tqdm
 from corpus import keyed
 from corpus.atomic import replacing
 from corpus.plan import Planner
-from corpus.render import render
+from corpus.render import Renderer, read_segment
 from corpus.sources import SUBSETS, write_sources
 from corpus.wav import write_wav
 from corpus.workers import worker_pool
 
 FORMAT_VERSION = 1
-MAX_ATTEMPTS = 200
 JOURNAL = "rows.journal"
 BATCH = 512  # rows handed to the workers at a time
 
@@ -235,21 +235,17 @@ def _read_journal(path):
 
 def _start_worker(*job):
     _make_row.job = job
+    _, folder, sample_rate = job
+    read = functools.partial(read_segment, folder=folder, sample_rate=sample_rate)
+    _make_row.renderer = Renderer(read, sample_rate)
 
 
 def _make_row(row):
     """Renders and writes one row; returns its number, CSV cells and redraws."""
     planner, folder, sample_rate = _make_row.job
-    for attempt in range(MAX_ATTEMPTS):
-        plan = planner.plan(row, attempt)
-        layers, scene_gain = render(plan, folder, sample_rate)
-        if layers is not None:
-            break
-    else:
-        raise ValueError(
-            f"{planner.subset} row {row}: {MAX_ATTEMPTS} draws were silent or clipped. "
-            "Are the sources far too loud, or empty?"
-        )
+    made = _make_row.renderer.render_row(planner, row)
+    plan, layers, scene_gain = made.plan, made.layers, made.scene_gain
+    attempt = len(made.redraws)
     names = _names(planner, row, layers)
     for layer, name in names.items():
         directory = "clean" if layer.startswith("clean") else layer

@@ -16,9 +16,57 @@ from corpus.tables import scene_classes, suited_events
 
 logger = logging.getLogger(__name__)
 
-SSR_RANGE = (-5, 5)  # dB, integers
-SCENE_OFFSET_RANGE = (-14.0, 0.0)  # dB, relative to RMS(s1 + s2)
 SECOND_PRE_DELAY = 0.3  # speaker 2 is nearer by up to this share of speaker 1's draw
+
+
+@dataclass(frozen=True)
+class MixingRules:
+    """Between what bounds a row is drawn; the defaults are PolSESS' own.
+
+    Arguments
+    ---------
+    ssr_range : tuple of int
+        Speech-to-speech ratio in dB, integers.
+    scene_offset_range : tuple of float
+        Level of the scene in dB relative to RMS(s1 + s2).
+    gain_range : tuple of float
+        What both speakers are amplified by, in dB; the event keeps its level.
+    speeds : tuple of int
+        Speeds of the speech in percent, one of which is drawn for each speaker. Tempo
+        and pitch change together.
+    responses : int or None
+        Draw the reverb from as many settings for each scene class instead of from all
+        there are: settings that recur are quick to apply.
+
+    Raises
+    ------
+    ValueError
+        Naming the rule and what was expected.
+    """
+
+    ssr_range: tuple = (-5, 5)
+    scene_offset_range: tuple = (-14.0, 0.0)
+    gain_range: tuple = (0.0, 0.0)
+    speeds: tuple = (100,)
+    responses: int | None = None
+
+    def __post_init__(self):
+        for name in ("ssr_range", "scene_offset_range", "gain_range"):
+            bounds = getattr(self, name)
+            if len(bounds) != 2 or not -100 <= bounds[0] <= bounds[1] <= 100:
+                raise ValueError(f"{name} {bounds}: expected [lowest, highest] in dB")
+        if any(bound != int(bound) for bound in self.ssr_range):
+            raise ValueError(f"ssr_range {self.ssr_range}: expected whole numbers")
+        if not self.speeds or any(
+            speed != int(speed) or not 50 <= speed <= 200 for speed in self.speeds
+        ):
+            raise ValueError(
+                f"speeds {self.speeds}: expected whole percentages from 50 to 200, "
+                "e.g. [95, 100, 105]"
+            )
+
+
+POLSESS_RULES = MixingRules()
 
 
 @dataclass(frozen=True)
@@ -33,11 +81,14 @@ class Segment:
         First sample, counted from 0 at the sources' own rate.
     frames : int
         Length in samples at that rate.
+    speed : int
+        Percent of its own speed at which it is to be played.
     """
 
     clips: tuple
     start: int
     frames: int
+    speed: int = 100
 
     @property
     def rate(self):
@@ -65,6 +116,8 @@ class RowPlan:
         Speaker 1 and speaker 2.
     ssr : int
         Speech-to-speech ratio in dB.
+    gain : float
+        What both speakers are amplified by, in dB.
     scene, event : Segment
     scene_class, event_class : str
     scene_offset : float
@@ -75,6 +128,7 @@ class RowPlan:
 
     speech: tuple
     ssr: int
+    gain: float
     scene: Segment
     scene_class: str
     scene_offset: float
@@ -96,6 +150,7 @@ class Planner:
         Length of a recording.
     seed : int
         Seed of the corpus.
+    rules : MixingRules, optional
 
     Raises
     ------
@@ -103,8 +158,9 @@ class Planner:
         If the subset's sources cannot make a recording, saying what is short.
     """
 
-    def __init__(self, sources, subset, seconds, seed):
+    def __init__(self, sources, subset, seconds, seed, rules=POLSESS_RULES):
         self.subset, self.seconds, self.seed = subset, seconds, seed
+        self.rules = rules
         mine = [source for source in sources if source.subset == subset]
         self.speakers = self._speakers(mine)
         self.scenes = self._by_class(mine, "scene")
@@ -120,6 +176,7 @@ class Planner:
             )
             del suited[scene]
         self.suited = suited
+        self.speaker_names, self.scene_classes = list(self.speakers), list(suited)
         if len(self.speakers) < 2 or not suited:
             raise ValueError(
                 f"{subset}: recordings need two speakers with {seconds} s of speech "
@@ -131,19 +188,20 @@ class Planner:
 
     def _speakers(self, sources):
         """Returns a dict from speaker to clips, of those with enough speech."""
+        needed = self.seconds * max(100, *self.rules.speeds) / 100
         clips = defaultdict(list)
         for source in sources:
             if source.role == "speech":
                 clips[source.speaker or source.path, source.rate].append(source)
         speakers = defaultdict(list)
         for (speaker, _), group in sorted(clips.items()):
-            if sum(clip.seconds for clip in group) >= self.seconds:
+            if sum(clip.seconds for clip in group) >= needed:
                 speakers[speaker] += group
         short = {speaker for speaker, _ in clips} - set(speakers)
         if short:
             logger.warning(
                 f"{self.subset}: {len(short)} speakers are left out: less than "
-                f"{self.seconds} s of speech in all ({', '.join(sorted(short)[:3])}, …)"
+                f"{needed} s of speech in all ({', '.join(sorted(short)[:3])}, …)"
             )
         return dict(speakers)
 
@@ -162,6 +220,12 @@ class Planner:
             )
         return dict(sorted(classes.items()))
 
+    def scene_class(self, row):
+        """Returns the scene class of a row; the same in all attempts."""
+        return keyed.choice(
+            self.scene_classes, self.seed, self.subset, row, "scene class"
+        )
+
     def plan(self, row, attempt=0):
         """Returns the RowPlan of a row.
 
@@ -173,32 +237,38 @@ class Planner:
             0, or how often the row had to be drawn again.
         """
         key = (self.seed, self.subset, row, attempt)
-        speaker1 = keyed.choice(list(self.speakers), *key, "speaker 1")
-        others = [name for name in self.speakers if name != speaker1]
-        speaker2 = keyed.choice(others, *key, "speaker 2")
-        scene_class = keyed.choice(list(self.suited), *key, "scene class")
+        first = keyed.integer(*key, "speaker 1") % len(self.speaker_names)
+        # One of the others: those after the first are shifted by one.
+        second = keyed.integer(*key, "speaker 2") % (len(self.speaker_names) - 1)
+        speaker1 = self.speaker_names[first]
+        speaker2 = self.speaker_names[second + (second >= first)]
+        scene_class = self.scene_class(row)
         event_class = keyed.choice(self.suited[scene_class], *key, "event class")
         scene = keyed.choice(self.scenes[scene_class], *key, "scene")
         event = keyed.choice(self.events[event_class], *key, "event")
+        rules = self.rules
         return RowPlan(
             speech=(
                 self._speech(speaker1, *key, "speech 1"),
                 self._speech(speaker2, *key, "speech 2"),
             ),
-            ssr=keyed.randint(*SSR_RANGE, *key, "ssr"),
-            scene=self._cut((scene,), *key, "scene start"),
+            ssr=keyed.randint(*rules.ssr_range, *key, "ssr"),
+            gain=keyed.uniform(*rules.gain_range, *key, "gain"),
+            scene=self._cut((scene,), 100, *key, "scene start"),
             scene_class=scene_class,
-            scene_offset=keyed.uniform(*SCENE_OFFSET_RANGE, *key, "scene offset"),
-            event=self._cut((event,), *key, "event start"),
+            scene_offset=keyed.uniform(*rules.scene_offset_range, *key, "scene offset"),
+            event=self._cut((event,), 100, *key, "event start"),
             event_class=event_class,
-            plates=_plates(scene_classes()[scene_class], *key),
+            plates=self._plates(scene_classes()[scene_class], *key),
         )
 
     def _speech(self, speaker, *key):
         """Draws a segment of a speaker's speech, joining clips that are too short."""
+        speed = keyed.choice(self.rules.speeds, *key, "speed")
+        needed = self.seconds * speed / 100
         first = keyed.choice(self.speakers[speaker], *key, "clip")
         clips = [first]
-        if first.seconds < self.seconds:
+        if first.seconds < needed:
             rest = [
                 clip
                 for clip in self.speakers[speaker]
@@ -206,32 +276,35 @@ class Planner:
             ]
             for clip in sorted(rest, key=lambda clip: keyed.integer(*key, clip.path)):
                 clips.append(clip)
-                if sum(clip.seconds for clip in clips) >= self.seconds:
+                if sum(clip.seconds for clip in clips) >= needed:
                     break
-        return self._cut(tuple(clips), *key, "start")
+        return self._cut(tuple(clips), speed, *key, "start")
 
-    def _cut(self, clips, *key):
+    def _cut(self, clips, speed, *key):
         """Draws where a segment starts; joined clips start at their beginning."""
-        frames = round(self.seconds * clips[0].rate)
+        frames = round(self.seconds * clips[0].rate * speed / 100)
         spare = sum(clip.frames for clip in clips) - frames
         start = keyed.randint(0, spare, *key) if len(clips) == 1 else 0
-        return Segment(clips, start, frames)
+        return Segment(clips, start, frames, speed)
 
-
-def _plates(scene, *key):
-    """Draws the reverb of speaker 1, speaker 2 and the event; () outdoors."""
-    if not scene.indoor:
-        return ()
-    shared = {
-        name: keyed.uniform(*scene.ranges[name], *key, name)
-        for name in ("high_cut", "diffusion", "decay", "freq_damp")
-    }
-    low, high = scene.ranges["pre_delay"]
-    delay = keyed.uniform(0.0, high - low, *key, "pre-delay 1")
-    nearer = keyed.uniform(0.0, SECOND_PRE_DELAY, *key, "pre-delay 2")
-    pre_delays = (
-        low + delay,
-        low + delay - delay * nearer,
-        keyed.uniform(low, high, *key, "pre-delay event"),
-    )
-    return tuple(PlateParameters(pre_delay=d, **shared) for d in pre_delays)
+    def _plates(self, scene, *key):
+        """Draws the reverb of speaker 1, speaker 2 and the event; () outdoors."""
+        if not scene.indoor:
+            return ()
+        setting = key
+        if self.rules.responses:
+            number = keyed.integer(*key, "response") % self.rules.responses
+            setting = (self.seed, scene.name, number)
+        shared = {
+            name: keyed.uniform(*scene.ranges[name], *setting, name)
+            for name in ("high_cut", "diffusion", "decay", "freq_damp")
+        }
+        low, high = scene.ranges["pre_delay"]
+        delay = keyed.uniform(0.0, high - low, *key, "pre-delay 1")
+        nearer = keyed.uniform(0.0, SECOND_PRE_DELAY, *key, "pre-delay 2")
+        pre_delays = (
+            low + delay,
+            low + delay - delay * nearer,
+            keyed.uniform(low, high, *key, "pre-delay event"),
+        )
+        return tuple(PlateParameters(pre_delay=d, **shared) for d in pre_delays)

@@ -1,5 +1,6 @@
 """From a row's plan to its layers and their sum, the mix, as 16-bit samples."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
 from pathlib import Path
@@ -8,11 +9,15 @@ import numpy as np
 import soundfile
 from scipy.signal import firwin, resample_poly
 
-from corpus.reverb import plate_reverb
+from corpus.plan import RowPlan
+from corpus.reverb import plate_reverb, transfer_function
 
 LIMIT = 0.999  # hard limit of every component and of the mix
-SILENCE_RMS = 1e-3  # -60 dBFS: a quieter speech segment counts as silent
 FULL_SCALE = 32768  # of 16-bit samples
+# RMS below which a segment counts as silent: -60 dBFS for what keeps its level or sets
+# that of others; a scene's own level does not matter as long as there is a signal.
+SILENCE = {"speech": 1e-3, "event": 1e-3, "scene": 1e-5}
+MAX_ATTEMPTS = 200
 
 LAYERS = (
     "clean1",
@@ -25,9 +30,53 @@ LAYERS = (
 )
 
 
+class DrawAgain(Exception):
+    """A plan does not make a recording.
+
+    Arguments
+    ---------
+    reason : str
+        silent, limited or unreadable.
+    path : str
+        The source that is unreadable.
+    detail : str
+        What is wrong with it.
+    """
+
+    def __init__(self, reason, path="", detail=""):
+        super().__init__(reason, path, detail)
+        self.reason, self.path, self.detail = reason, path, detail
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A rendered row.
+
+    Arguments
+    ---------
+    plan : RowPlan
+    layers : dict
+        int16 arrays by name: LAYERS and "mix"; outdoors without the reverb layers. The
+        mix is the sum of the layers to the last bit.
+    scene_gain : float
+        Linear gain of the scene.
+    snr : float
+        Both speakers' dry sum over the background (scene, event and its reverb), in dB
+        of RMS.
+    redraws : tuple of tuple
+        Reason, path and detail of each attempt before this one.
+    """
+
+    plan: RowPlan
+    layers: dict
+    scene_gain: float
+    snr: float
+    redraws: tuple = ()
+
+
 def rms(signal):
     """Returns the root mean square of a signal."""
-    return float(np.sqrt(np.mean(np.square(signal))))
+    return float(np.sqrt(np.dot(signal, signal) / len(signal)))
 
 
 def read_segment(segment, folder, sample_rate):
@@ -49,34 +98,39 @@ def read_segment(segment, folder, sample_rate):
     Raises
     ------
     ValueError
-        Naming the file that could not be read in full.
+        Naming the file that cannot be opened.
+    DrawAgain
+        If a file holds less than its header says, or samples that are no numbers.
     """
     pieces, missing, skip = [], segment.frames, segment.start
     for clip in segment.clips:
         path = Path(folder) / clip.path
         try:
-            with soundfile.SoundFile(str(path)) as file:
-                file.seek(skip)
-                piece = file.read(missing, dtype="float64", always_2d=True)
+            file = soundfile.SoundFile(str(path))
         except (RuntimeError, OSError) as error:
             raise ValueError(
                 f"{path}: cannot be read as audio ({error}). Mend the file, or take "
                 "its row out of the source list"
             ) from error
-        if (
-            len(piece) < min(missing, clip.frames - skip)
-            or not np.isfinite(piece).all()
-        ):
-            raise ValueError(
-                f"{path}: ends early or holds samples that are no numbers; the source "
-                f"list says {clip.frames} samples. Mend the file, or take its row out"
-            )
+        expected = min(missing, clip.frames - skip)
+        try:
+            with file:
+                file.seek(skip)
+                piece = file.read(expected, dtype="float64", always_2d=True)
+        except RuntimeError as error:
+            raise DrawAgain("unreadable", clip.path, "cannot be decoded") from error
+        if len(piece) < expected:
+            raise DrawAgain("unreadable", clip.path, "ends before its header says")
+        if not np.isfinite(piece).all():
+            raise DrawAgain("unreadable", clip.path, "holds samples that are no number")
         pieces.append(piece.mean(axis=1))
-        missing, skip = missing - len(piece), 0
-    return _resample(np.concatenate(pieces), segment.rate, sample_rate)
+        missing, skip = missing - expected, 0
+    joined = np.concatenate(pieces)
+    return resample(joined, segment.rate * segment.speed, sample_rate * 100)
 
 
-def _resample(signal, rate, sample_rate):
+def resample(signal, rate, sample_rate):
+    """Returns a signal at another rate; the ratio of the two is what matters."""
     if rate == sample_rate:
         return signal
     common = gcd(rate, sample_rate)
@@ -92,49 +146,95 @@ def _low_pass(up, down):
     return firwin(20 * widest + 1, 1 / widest, window=("kaiser", 5.0))
 
 
-def render(plan, folder, sample_rate):
-    """Renders a plan.
+class Renderer:
+    """Makes recordings of one rate.
 
     Arguments
     ---------
-    plan : RowPlan
-    folder : str or Path
-        Where relative source paths start.
+    read : callable
+        Of a Segment; returns it like read_segment.
     sample_rate : int
-        Of the corpus, Hz.
-
-    Returns
-    -------
-    layers : dict or None
-        int16 arrays by name (LAYERS and "mix"; outdoors without the reverb layers).
-        The mix is the sum of the layers to the last bit. None if the row must be
-        drawn again: a silent speaker, a second speaker whose level the limiter would
-        change, or a mix beyond the limit. (The published generator throws mixes away
-        at 0.9999, after limiting them at 0.999; stopping at the limit itself is what
-        keeps the sum exact.)
-    scene_gain : float
-        Linear gain applied to the scene; 0 for None.
+        Hz.
+    kept : int
+        Reverb settings to keep ready: 1, which the layers of a row share, or the
+        number of settings from which rows draw.
     """
-    first, second = (read_segment(s, folder, sample_rate) for s in plan.speech)
-    if min(rms(first), rms(second)) < SILENCE_RMS:
-        return None, 0.0
-    second = second * (rms(first) / rms(second) * 10 ** (-plan.ssr / 20))
-    if max(np.abs(first).max(), np.abs(second).max()) > LIMIT:
-        return None, 0.0
-    scene = read_segment(plan.scene, folder, sample_rate)
-    level = rms(first + second) * 10 ** (plan.scene_offset / 20)
-    scene_gain = level / max(rms(scene), 1e-12)
-    event = read_segment(plan.event, folder, sample_rate)
-    parts = {"clean1": first, "clean2": second, "scene": scene * scene_gain}
-    parts["event"] = event
-    dry = {"sp1_reverb": first, "sp2_reverb": second, "ev_reverb": event}
-    for (name, signal), plate in zip(dry.items(), plan.plates, strict=False):
-        parts[name] = plate_reverb(signal, plate, sample_rate)
-    layers = {
-        name: np.round(np.clip(part, -LIMIT, LIMIT) * FULL_SCALE).astype(np.int16)
-        for name, part in parts.items()
-    }
-    mix = np.sum([layer.astype(np.int32) for layer in layers.values()], axis=0)
-    if np.abs(mix).max() > LIMIT * FULL_SCALE:
-        return None, 0.0
-    return layers | {"mix": mix.astype(np.int16)}, scene_gain
+
+    def __init__(self, read, sample_rate, kept=1):
+        self.read, self.sample_rate = read, sample_rate
+        self.transfer = lru_cache(maxsize=kept)(transfer_function)
+
+    def render_row(self, planner, row):
+        """Returns a row's Recording: that of the first attempt that makes one.
+
+        Raises
+        ------
+        ValueError
+            If MAX_ATTEMPTS attempts made none.
+        """
+        redraws = []
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                return self.render(planner.plan(row, attempt), tuple(redraws))
+            except DrawAgain as error:
+                redraws.append((error.reason, error.path, error.detail))
+        reasons = ", ".join(sorted({reason for reason, _, _ in redraws}))
+        raise ValueError(
+            f"{planner.subset} row {row} ({planner.scene_class(row)}): {MAX_ATTEMPTS} "
+            f"draws were {reasons}. Are the sources far too loud, or empty?"
+        )
+
+    def render(self, plan, redraws=()):
+        """Renders a plan.
+
+        Arguments
+        ---------
+        plan : RowPlan
+        redraws : tuple
+            Of the Recording.
+
+        Returns
+        -------
+        Recording
+
+        Raises
+        ------
+        DrawAgain
+            For a silent segment, a speaker whose level the limiter would change, or a
+            mix beyond the limit. (The published generator throws mixes away at 0.9999,
+            after limiting them at 0.999; stopping at the limit itself is what keeps
+            the sum exact.)
+        """
+        first, second = (self._read("speech", segment) for segment in plan.speech)
+        gain = 10 ** (plan.gain / 20)
+        second = second * (gain * rms(first) / rms(second) * 10 ** (-plan.ssr / 20))
+        first = first * gain
+        if max(np.abs(first).max(), np.abs(second).max()) > LIMIT:
+            raise DrawAgain("limited")
+        scene, event = self._read("scene", plan.scene), self._read("event", plan.event)
+        speech_level = rms(first + second)
+        scene_gain = speech_level * 10 ** (plan.scene_offset / 20) / rms(scene)
+        parts = {"clean1": first, "clean2": second}
+        parts |= {"scene": scene * scene_gain, "event": event}
+        dry = {"sp1_reverb": first, "sp2_reverb": second, "ev_reverb": event}
+        for (name, signal), plate in zip(dry.items(), plan.plates, strict=False):
+            parts[name] = plate_reverb(signal, plate, self.sample_rate, self.transfer)
+        layers = {name: _to_16_bits(part) for name, part in parts.items()}
+        mix = np.sum([*layers.values()], axis=0, dtype=np.int32)
+        if np.abs(mix).max() > LIMIT * FULL_SCALE:
+            raise DrawAgain("limited")
+        layers["mix"] = mix.astype(np.int16)
+        background = parts["scene"] + event + parts.get("ev_reverb", 0.0)
+        snr = 20 * np.log10(speech_level / rms(background))
+        return Recording(plan, layers, float(scene_gain), float(snr), redraws)
+
+    def _read(self, role, segment):
+        signal = self.read(segment)
+        if rms(signal) < SILENCE[role]:
+            raise DrawAgain("silent")
+        return signal
+
+
+def _to_16_bits(signal):
+    limited = np.clip(signal, -LIMIT, LIMIT)
+    return np.round(limited * FULL_SCALE).astype(np.int16)

@@ -31,7 +31,7 @@ of signals weighted by r^-n. What wraps around an FFT of N samples is weighted b
 r^-N = ``ALIASING``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import SimpleNamespace
 
@@ -102,7 +102,47 @@ class PlateParameters:
             )
 
 
-def plate_reverb(signal, params, sample_rate):
+def transfer_function(params, sample_rate, size):
+    """Returns the mean output over the input, without the pre-delay.
+
+    Arguments
+    ---------
+    params : PlateParameters
+    sample_rate : int
+        Hz.
+    size : int
+        Length of the FFT, of signals weighted by the window.
+
+    Returns
+    -------
+    numpy.ndarray, [size // 2 + 1], complex128
+    """
+    lines = _lines(sample_rate, size)
+    gain = 1 - params.decay
+    high_cut = _lowpass(
+        np.exp(-2 * np.pi * params.high_cut / sample_rate), lines.one_sample
+    )
+    diffusers = _allpass(params.diffusion, lines.input_diffusers).prod(axis=0)
+    damping = gain * _lowpass(params.freq_damp, lines.one_sample)
+
+    # From a branch's input to the input and inside of its second allpass, and beyond.
+    diffused_1 = _allpass(-params.diffusion, lines.decay_diffusers_1)
+    damped = diffused_1 * lines.delays_1 * damping
+    inside = damped / (1 + params.diffusion * lines.decay_diffusers_2)
+    diffused_2 = inside * (params.diffusion + lines.decay_diffusers_2)
+
+    heard = (
+        diffused_1 * lines.delay_1_taps
+        + inside * lines.decay_diffuser_2_taps
+        + diffused_2 * lines.delay_2_taps
+    )
+    # A branch's input is u = x + over' u', with u' and over' those of the other branch.
+    over = gain * diffused_2 * lines.delays_2
+    inputs = (1 + over[::-1]) / (1 - over.prod(axis=0))
+    return TAP_GAIN * diffusers * high_cut * (heard * inputs).sum(axis=0)
+
+
+def plate_reverb(signal, params, sample_rate, transfer=transfer_function):
     """Returns the reverberation of a signal without the signal itself.
 
     Arguments
@@ -113,6 +153,9 @@ def plate_reverb(signal, params, sample_rate):
         The reverb's parameters.
     sample_rate : int
         Sample rate of the signal in Hz.
+    transfer : callable
+        transfer_function, or one that keeps what it returned for parameters that
+        differ in their pre-delay only.
 
     Returns
     -------
@@ -133,10 +176,9 @@ def plate_reverb(signal, params, sample_rate):
         raise ValueError(f"sample_rate: {sample_rate} Hz, expected more than 0")
     time = signal.size
     size = next_fast_len(time, real=True)
-    lines = _lines(sample_rate, size)
-    window = lines.window[:time]
+    window = _lines(sample_rate, size).window[:time]
     spectrum = rfft(signal * window, size)
-    spectrum *= _transfer_function(params, lines, sample_rate)
+    spectrum *= transfer(replace(params, pre_delay=0.0), sample_rate, size)
     wet = irfft(spectrum, size)[:time] / window
 
     # Exactly zero before the first path, where the FFT leaves rounding.
@@ -224,29 +266,3 @@ def _allpass(coefficient, delay):
 def _lowpass(coefficient, one_sample):
     """Returns (1 - a) / (1 - a z^-1), where one_sample is z^-1."""
     return (1 - coefficient) / (1 - coefficient * one_sample)
-
-
-def _transfer_function(params, lines, sample_rate):
-    """Returns the mean output over the input per bin, without the pre-delay, [bins]."""
-    gain = 1 - params.decay
-    high_cut = _lowpass(
-        np.exp(-2 * np.pi * params.high_cut / sample_rate), lines.one_sample
-    )
-    diffusers = _allpass(params.diffusion, lines.input_diffusers).prod(axis=0)
-    damping = gain * _lowpass(params.freq_damp, lines.one_sample)
-
-    # From a branch's input to the input and inside of its second allpass, and beyond.
-    diffused_1 = _allpass(-params.diffusion, lines.decay_diffusers_1)
-    damped = diffused_1 * lines.delays_1 * damping
-    inside = damped / (1 + params.diffusion * lines.decay_diffusers_2)
-    diffused_2 = inside * (params.diffusion + lines.decay_diffusers_2)
-
-    heard = (
-        diffused_1 * lines.delay_1_taps
-        + inside * lines.decay_diffuser_2_taps
-        + diffused_2 * lines.delay_2_taps
-    )
-    # A branch's input is u = x + over' u', with u' and over' those of the other branch.
-    over = gain * diffused_2 * lines.delays_2
-    inputs = (1 + over[::-1]) / (1 - over.prod(axis=0))
-    return TAP_GAIN * diffusers * high_cut * (heard * inputs).sum(axis=0)
