@@ -5,9 +5,9 @@ A corpus is what the PolSESS generator writes (Kleć, Szklanny, Wieczorkowska, I
     <corpus>/<subset>/{clean,mix,scene,event,sp1_reverb,sp2_reverb,ev_reverb}/*.wav
     <corpus>/<subset>/corpus_<corpus>_<subset>_final.csv     subset = train | val | test
 
-and, where the corpus was made by this recipe, corpus_<corpus>_<subset>_speech.csv
-with the speakers. Unless asked to (verify_audio) nothing but the header of one mix a
-subset is opened; files are looked up in folder listings.
+and, where the corpus was made by this recipe, corpus_<corpus>_<subset>_provenance.csv
+with the speakers and the original recordings. Unless asked to (verify_audio) nothing
+but the header of one mix a subset is opened; files are looked up in folder listings.
 
     python polsess_prepare.py DATA_FOLDER SAVE_FOLDER [--pack]
 """
@@ -24,7 +24,7 @@ from speechbrain.utils.logger import get_logger
 
 from corpus.atomic import replacing
 from corpus.audit import STRICT_FINDINGS, audit, describe, describe_defects
-from corpus.locate import find_csv, speech_csv, stats
+from corpus.locate import find_csv, provenance_csv, stats
 from corpus.pack import pack_subset, packs_folder
 from corpus.sources import SUBSETS
 from corpus.verify import verify
@@ -52,6 +52,18 @@ DETAILS = ["indoor", "scene_class", "event_class", "ssr", "speaker1", "speaker2"
 
 # EMU: SES0005_ses/sent003_bndl/sent003.wav, MLS: audio/6439/5541/6439_5541_000246.flac
 SPEAKER_IN_PATH = r"(?:^|/)(?:([^/]+)_ses/|audio/([^/]+)/([^/]+)/\2_\3_[^/]+$)"
+# TAU: tram-helsinki-276-8412-a.wav, TUT: audio/a139_230_240.wav, and the Freesound clip
+# of ESC-50: 3-163607-B-13.wav and FSD50K: FSD50K.dev_audio/63609.wav
+RECORDING_IN_PATH = (
+    r"(?:^|/)(?:([a-z_]+-[a-z]+-\d+)-\d+-\w+|audio/([a-z]\d+)_\d+_\d+"
+    r"|\d-(\d+)-[A-Z]-\d+|FSD50K\.[^/]+/(\d+))\.wav$"
+)
+PROVENANCE = {  # column of the provenance CSV: ours
+    "speaker1": "speaker1",
+    "speaker2": "speaker2",
+    "sceneRecording": "scene_recording",
+    "eventRecording": "event_recording",
+}
 
 MAX_NAMED = 5  # in an error message
 
@@ -211,7 +223,8 @@ def _read_subset(csv, subset):
     -------
     pd.DataFrame
         One column for each layer (reverbs empty outdoors) and of DETAILS, subset,
-        paths and segments (path:start-end) of both speakers, paths of scene and event.
+        paths and segments (path:start-end) of both speakers, paths and original
+        recordings of scene and event.
     """
     raw = _read_csv(csv, [*REQUIRED, *(LAYERS[layer][0] for layer in REVERBS)])
     unstated = raw[REQUIRED] == ""
@@ -245,19 +258,22 @@ def _read_subset(csv, subset):
         first = path.str.split("|", n=1).str[0]
         told = first.str.extract(SPEAKER_IN_PATH).fillna("")
         table[f"speaker{speaker}"] = told[0] + told[1]  # of EMU or MLS
-    if speech_csv(csv).exists():
-        _take_listed_speakers(table, speech_csv(csv))
+    for kind in ("scene", "event"):
+        told = table[f"{kind}_path"].str.extract(RECORDING_IN_PATH).fillna("")
+        table[f"{kind}_recording"] = told.sum(axis=1)
+    if provenance_csv(csv).exists():
+        _take_listed(table, provenance_csv(csv))
     return table
 
 
-def _take_listed_speakers(table, path):
-    """Overwrites a table's speakers where the speakers' CSV knows better."""
-    listed = _read_csv(path, ["mixFile", "speaker1", "speaker2"])
+def _take_listed(table, path):
+    """Overwrites speakers and recordings where the provenance CSV knows better."""
+    listed = _read_csv(path, ["mixFile", *PROVENANCE])
     listed.index = _base_names(listed["mixFile"])
     listed = listed[~listed.index.duplicated()]
-    for column in ("speaker1", "speaker2"):
+    for column, ours in PROVENANCE.items():
         name = _base_names(table["mix"]).map(listed[column]).fillna("")
-        table[column] = name.where(name != "", table[column])
+        table[ours] = name.where(name != "", table[ours])
 
 
 def _check_files_exist(data_folder, tables, csvs):
@@ -301,7 +317,7 @@ def _count_frames(path, sample_rate):
 
 def _manifest(table, sample_rate):
     """Returns a subset's manifest; an ID that recurs gets its ordinal as suffix."""
-    stems = _base_names(table["mix"]).str.removesuffix(".wav")
+    stems = _base_names(table["mix"]).str.replace(r"\.(wav|flac)$", "", regex=True)
     ordinals = stems.groupby(stems).cumcount() + 1
     paths = table[list(LAYERS)]
     manifest = ("$data_root/" + paths).where(paths != "", "").join(table[DETAILS])

@@ -11,6 +11,7 @@ FINDINGS = {
     "duplicated_rows": "rows that repeat another row's speech within a subset",
     "shared_rows": "pairs of speech segments in more than one subset",
     "shared_speakers": "speakers in more than one subset",
+    "shared_recordings": "recordings of scenes and events in more than one subset",
     "shared_speech_files": "speech files in more than one subset",
     "shared_scene_files": "scene files in more than one subset",
     "shared_event_files": "event files in more than one subset",
@@ -27,7 +28,8 @@ def audit(rows):
     rows : pd.DataFrame
         The rows of all subsets with the columns subset, mix, indoor and, for both
         speakers, speech1_path ("|" joins several files), segment1, speaker1 (may be
-        empty), and scene_path and event_path.
+        empty), scene_path, event_path, and scene_recording and event_recording (the
+        place or original clip that they are from; may be empty).
 
     Returns
     -------
@@ -42,6 +44,8 @@ def audit(rows):
     pair = first + " + " + rows["segment2"].where(in_order, rows["segment1"])
     speech = pd.concat([rows["speech1_path"], rows["speech2_path"]])
     speakers = pd.concat([rows["speaker1"], rows["speaker2"]])
+    recordings = pd.concat([rows["scene_recording"], rows["event_recording"]])
+    told = recordings != ""
     by_subset = rows.groupby("subset", sort=False)["indoor"]
     return {
         "rows": by_subset.size().to_dict(),
@@ -49,6 +53,7 @@ def audit(rows):
         "duplicated_rows": _duplicated(rows[["subset", "mix"]].assign(pair=pair)),
         "shared_rows": _shared(pair, subset),
         "shared_speakers": _shared(speakers[speakers != ""], twice[speakers != ""]),
+        "shared_recordings": _shared(recordings[told], twice[told]),
         "shared_speech_files": _shared_files(speech, twice),
         "shared_scene_files": _shared_files(rows["scene_path"], subset),
         "shared_event_files": _shared_files(rows["event_path"], subset),

@@ -1,20 +1,25 @@
 """Writes a corpus in PolSESS' own folders and CSV files, row by row, resumably.
 
     <corpus>/<subset>/{clean,mix,scene,event,sp1_reverb,sp2_reverb,ev_reverb}/*.wav
-    <corpus>/<subset>/corpus_<corpus>_<subset>_final.csv     the official columns
-    <corpus>/<subset>/corpus_<corpus>_<subset>_speech.csv    speakers and transcripts
-    <corpus>/sources.csv, corpus.json                        what it was made from
+    <corpus>/<subset>/corpus_<corpus>_<subset>_final.csv         the official columns
+    <corpus>/<subset>/corpus_<corpus>_<subset>_provenance.csv    who, from where
+    <corpus>/sources.csv, corpus.json, rejected.csv              what it was made from
+    <corpus>/README.md, levels.png                               the corpus card
 
-While a subset is being made, a journal keeps the rows that are done; an interrupted run
+While a corpus is being made, journals keep the rows that are done; an interrupted run
 goes on after them. A row's files are written before its line in the journal, each under
 a temporary name first, and rows depend on keys alone, so the result is the same to
 the byte whatever was interrupted and however many processes worked.
+
+Machines can share the work: each makes a shard, every n-th row, with a journal of its
+own. Where all shards' files have come together in one folder, a run without a shard
+finds the rows done and writes the rest.
 """
 
-import csv
 import functools
 import json
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -23,54 +28,20 @@ from tqdm import tqdm
 
 from corpus import keyed
 from corpus.atomic import replacing
+from corpus.audio import FORMATS, write_audio
+from corpus.card import CARD, write_card
+from corpus.journal import Journal, remove_journals
+from corpus.locks import LOCK, hold
+from corpus.metadata import cells, csv_writer, write_csvs
 from corpus.plan import Planner
 from corpus.render import Renderer, read_segment
 from corpus.sources import SUBSETS, write_sources
-from corpus.wav import write_wav
 from corpus.workers import worker_pool
 
-FORMAT_VERSION = 1
-JOURNAL = "rows.journal"
+FORMAT_VERSION = 2
 BATCH = 512  # rows handed to the workers at a time
 
 FOLDERS = ("clean", "mix", "scene", "event", "sp1_reverb", "sp2_reverb", "ev_reverb")
-COLUMNS = (
-    "subset",
-    "speech1OryginalPath",
-    "speech1Start",
-    "speech1End",
-    "speech2OryginalPath",
-    "speech2Start",
-    "speech2End",
-    "SSR",
-    "sceneOryginalPath",
-    "sceneStart",
-    "sceneEnd",
-    "sceneRandomDB",
-    "sceneOffsetDB",
-    "sceneVolumeGain",
-    "eventOryginalPath",
-    "eventStart",
-    "eventEnd",
-    "speaker1File",
-    "speaker2File",
-    "eventFile",
-    "sceneFile",
-    "reverbForSpeaker1",
-    "reverbForSpeaker2",
-    "reverbForEvent",
-    "mixFile",
-    "sceneClass",
-    "eventClass",
-    "preDelayForEvent",
-    "preDelay1",
-    "preDelay2",
-    "highCut",
-    "diffusion",
-    "decay",
-    "freqDamp",
-)
-SPEECH_COLUMNS = ("mixFile", "speaker1", "speaker2", "transcript1", "transcript2")
 
 
 @dataclass(frozen=True)
@@ -87,78 +58,43 @@ class CorpusSettings:
         Length of a recording.
     seed : int
         Same seed, settings and sources: the same bytes.
+    audio_format : str
+        wav or flac.
+    split : str
+        How the sources were split, to be read.
     """
 
     rows: tuple
     sample_rate: int = 8000
     seconds: float = 4.0
     seed: int = 0
+    audio_format: str = "wav"
+    split: str = "as the source list has it"
 
     def __post_init__(self):
         if self.sample_rate not in (8000, 16000):
             raise ValueError(f"sample_rate {self.sample_rate}: expected 8000 or 16000")
         if len(self.rows) != 3 or min(self.rows) < 0 or not any(self.rows):
             raise ValueError(f"rows {self.rows}: expected three counts, one above 0")
-        if self.seconds <= 0:
+        if not self.seconds > 0:
             raise ValueError(f"seconds {self.seconds}: expected more than 0")
+        if self.audio_format not in FORMATS:
+            raise ValueError(f"audio_format {self.audio_format}: expected {FORMATS}")
 
 
-def build_corpus(folder, sources, settings, workers=None, progress=True):
-    """Makes a corpus, or goes on making it.
+def claim_corpus(folder, sources, settings):
+    """Notes what a folder is to hold, or refuses one that holds something else.
 
     Arguments
     ---------
-    folder : str or Path
-        The corpus folder; its name is the corpus' name.
-    sources : list of Source
-        Relative paths start at the corpus folder.
-    settings : CorpusSettings
-    workers : int, optional
-        Processes; default: as many as there are cores.
-    progress : bool
-        Whether to show a bar.
-
-    Returns
-    -------
-    dict
-        rows made now, rows drawn again, seconds.
+    folder, sources, settings
+        Those of build_corpus.
 
     Raises
     ------
     ValueError
-        If the folder holds another corpus, or the sources do not suffice.
+        Naming what differs.
     """
-    folder = Path(folder)
-    planners = {
-        subset: Planner(sources, subset, settings.seconds, settings.seed)
-        for subset, count in zip(SUBSETS, settings.rows, strict=True)
-        if count
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, settings, sources)
-    write_sources(folder / "sources.csv", sources)
-    begin, made, redrawn = time.monotonic(), 0, 0
-    for subset, count in zip(SUBSETS, settings.rows, strict=True):
-        if _csv_path(folder, subset, "final").exists():
-            (folder / subset / JOURNAL).unlink(missing_ok=True)
-        elif count:
-            planner, rate = planners[subset], settings.sample_rate
-            attempts = _build_subset(folder, planner, count, rate, workers, progress)
-            made += len(attempts)
-            redrawn += sum(attempts)
-    return {
-        "rows": made,
-        "redrawn": redrawn,
-        "seconds": round(time.monotonic() - begin, 1),
-    }
-
-
-def _csv_path(folder, subset, kind):
-    return folder / subset / f"corpus_{folder.resolve().name}_{subset}_{kind}.csv"
-
-
-def _claim(folder, settings, sources):
-    """Notes what the folder holds, or refuses one that holds something else."""
     recipe = {
         "format_version": FORMAT_VERSION,
         **asdict(settings),
@@ -167,7 +103,10 @@ def _claim(folder, settings, sources):
     }
     path = folder / "corpus.json"
     if not path.exists():
-        _write_text(path, json.dumps(recipe, indent=1) + "\n")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_sources(folder / "sources.csv", sources)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
         return
     there = json.loads(path.read_text(encoding="utf-8"))
     changed = [key for key in recipe if recipe[key] != there.get(key)]
@@ -181,25 +120,126 @@ def _claim(folder, settings, sources):
         )
 
 
-def _build_subset(folder, planner, count, sample_rate, workers, progress):
-    """Makes the rows of a subset that are missing; returns their redraws."""
-    target = folder / planner.subset
-    for name in FOLDERS:
-        (target / name).mkdir(parents=True, exist_ok=True)
-        for leftover in (target / name).glob("*.part"):
-            leftover.unlink()
-    journal = target / JOURNAL
-    done = _read_journal(journal)
-    todo = [row for row in range(count) if row not in done]
-    attempts = []
-    job = (planner, folder, sample_rate)
+def build_corpus(
+    folder,
+    sources,
+    settings,
+    workers=None,
+    progress=True,
+    rejected=(),
+    max_rejected=0.01,
+    shard=None,
+):
+    """Makes a corpus, or goes on making it.
+
+    Arguments
+    ---------
+    folder : str or Path
+        The corpus folder; its name is the corpus' name.
+    sources : list of Source
+        Relative paths start at the corpus folder.
+    settings : CorpusSettings
+    workers : int, optional
+        Processes; default: as many as there are cores.
+    progress : bool
+        Whether to show a bar.
+    rejected : sequence of Rejected
+        Sources that were left out; those that turn out unreadable are added to them.
+    max_rejected : float
+        Share of the sources that may be unreadable.
+    shard : tuple of int, optional
+        (i, n), counted from 1: make every n-th row only, from the i-th on.
+
+    Returns
+    -------
+    dict
+        rows made now, redrawn (reason -> draws), seconds, and whether the corpus is
+        finished.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another corpus, the sources do not suffice, or too many of
+        them are unreadable.
+    RuntimeError
+        If a shard of it is being made, and this is none.
+    """
+    folder = Path(folder)
+    counts = dict(zip(SUBSETS, settings.rows, strict=True))
+    planners = {
+        subset: Planner(sources, subset, settings.seconds, settings.seed)
+        for subset in SUBSETS
+        if counts[subset]
+    }
+    claim_corpus(folder, sources, settings)
+    begin, made, redrawn = time.monotonic(), 0, Counter()
+    all_made = folder / "rejected.csv"  # is written when all rows are
+    if not all_made.exists():
+        _make_folders(folder, planners, shared=shard is not None)
+        journals, unreadable = {}, {}
+        for subset, planner in planners.items():
+            journals[subset] = Journal(folder / subset, counts[subset], shard)
+            job = (planner, folder, settings)
+            for redraws in _make_rows(job, journals[subset], workers, progress):
+                made += 1
+                redrawn.update(reason for reason, _, _ in redraws)
+                unreadable |= {path: detail for _, path, detail in redraws if path}
+                if len(unreadable) > max_rejected * len(sources):
+                    raise ValueError(_too_many(unreadable, sources, max_rejected))
+        if not shard:
+            lost = {(source.path, source.reason) for source in rejected}
+            for subset, journal in journals.items():
+                write_csvs(folder, subset, (row for row, _ in journal))
+                for _, redraws in journal:
+                    lost |= {(path, detail) for _, path, detail in redraws if path}
+            with csv_writer(all_made, ("path", "reason")) as writer:
+                writer.writerows(sorted(lost))
+    if all_made.exists():
+        for subset in planners:
+            remove_journals(folder / subset)
+        if not (folder / CARD).exists():
+            write_card(folder, settings, sources)
+    return {
+        "rows": made,
+        "redrawn": dict(redrawn),
+        "seconds": round(time.monotonic() - begin, 1),
+        "finished": all_made.exists(),
+    }
+
+
+def _too_many(unreadable, sources, max_rejected):
+    path, detail = next(iter(unreadable.items()))
+    return (
+        f"{len(unreadable)} of {len(sources)} sources are unreadable, more than the "
+        f"{max_rejected:.2%} allowed, e.g. {path} {detail}. Download them again, or "
+        "allow more: --max_rejected"
+    )
+
+
+def _make_folders(folder, subsets, shared):
+    """Makes the folders; removes what a killed run left, unless others work here."""
+    for path in (folder / subset / name for subset in subsets for name in FOLDERS):
+        path.mkdir(parents=True, exist_ok=True)
+        if not shared:
+            for leftover in path.glob("*.part"):
+                leftover.unlink()
+    if not shared:
+        for lock in folder.glob(f"{LOCK}-*"):  # those of shards
+            with hold(folder, name=lock.name):
+                pass
+
+
+def _make_rows(job, journal, workers, progress):
+    """Makes the rows that a journal lacks; yields the redraws of each."""
+    planner, _, _ = job
+    todo = journal.missing()
     with (
         worker_pool(workers, _start_worker, job) as pool,
-        open(journal, "a", encoding="utf-8") as file,
+        journal.writing() as keep,
         tqdm(
             desc=f"{planner.subset}: mixing",
-            initial=len(done),
-            total=count,
+            initial=len(journal.rows) - len(todo),
+            total=len(journal.rows),
             unit="rec",
             disable=not progress,
         ) as bar,
@@ -207,126 +247,36 @@ def _build_subset(folder, planner, count, sample_rate, workers, progress):
         for begin in range(0, len(todo), BATCH):
             batch = todo[begin : begin + BATCH]
             for row, cells, redraws in pool.map(_make_row, batch, chunksize=4):
-                file.write(json.dumps([row, cells]) + "\n")
-                file.flush()
-                done[row] = cells
-                attempts.append(redraws)
+                keep(row, cells, redraws)
+                yield redraws
                 bar.update()
-    ordered = [done[row] for row in range(count)]
-    _write_csv(_csv_path(folder, planner.subset, "speech"), SPEECH_COLUMNS, ordered)
-    _write_csv(_csv_path(folder, planner.subset, "final"), COLUMNS, ordered)
-    journal.unlink()
-    return attempts
-
-
-def _read_journal(path):
-    """Returns a dict from row to cells; a torn last line is dropped from the file."""
-    done, intact = {}, ""
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if not line.endswith("\n"):
-                break
-            row, cells = json.loads(line)
-            done[row] = cells
-            intact += line
-        _write_text(path, intact)
-    return done
 
 
 def _start_worker(*job):
-    _make_row.job = job
-    _, folder, sample_rate = job
-    read = functools.partial(read_segment, folder=folder, sample_rate=sample_rate)
-    _make_row.renderer = Renderer(read, sample_rate)
+    _, folder, settings = _make_row.job = job
+    rate = settings.sample_rate
+    read = functools.partial(read_segment, folder=folder, sample_rate=rate)
+    _make_row.renderer = Renderer(read, rate)
 
 
 def _make_row(row):
     """Renders and writes one row; returns its number, CSV cells and redraws."""
-    planner, folder, sample_rate = _make_row.job
+    planner, folder, settings = _make_row.job
     made = _make_row.renderer.render_row(planner, row)
-    plan, layers, scene_gain = made.plan, made.layers, made.scene_gain
-    attempt = len(made.redraws)
-    names = _names(planner, row, layers)
+    names = _names(planner, row, made.layers, settings.audio_format)
     for layer, name in names.items():
         directory = "clean" if layer.startswith("clean") else layer
-        write_wav(
-            folder / planner.subset / directory / name, layers[layer], sample_rate
-        )
-    return row, _cells(planner.subset, plan, names, scene_gain), attempt
+        path = folder / planner.subset / directory / name
+        write_audio(path, made.layers[layer], settings.sample_rate)
+    return row, cells(planner.subset, made, names), made.redraws
 
 
-def _names(planner, row, layers):
+def _names(planner, row, layers, audio_format):
     """Returns the file name of each layer; the three reverbs share a stem."""
     names = {}
     for layer in layers:
         reverb = layer.endswith("_reverb")
         stem = keyed.name(planner.seed, planner.subset, row, reverb or layer)
         prefix = layer.removesuffix("reverb") if reverb else ""
-        names[layer] = f"{prefix}{stem}.wav"
+        names[layer] = f"{prefix}{stem}.{audio_format}"
     return names
-
-
-def _cells(subset, plan, names, scene_gain):
-    """Returns a row's cells of both CSV files."""
-
-    def place(field, segment):
-        return {
-            f"{field}OryginalPath": segment.path,
-            f"{field}Start": segment.start + 1,
-            f"{field}End": segment.start + segment.frames,
-        }
-
-    first, second = plan.speech
-    cells = {"subset": subset, "SSR": plan.ssr}
-    cells |= place("speech1", first) | place("speech2", second)
-    cells |= place("scene", plan.scene) | place("event", plan.event)
-    offset = plan.scene_offset
-    cells |= {
-        "sceneRandomDB": offset,
-        "sceneOffsetDB": offset,
-        "sceneVolumeGain": scene_gain,
-        "sceneClass": plan.scene_class,
-        "eventClass": plan.event_class,
-        "speaker1File": names["clean1"],
-        "speaker2File": names["clean2"],
-        "eventFile": names["event"],
-        "sceneFile": names["scene"],
-        "mixFile": names["mix"],
-        "reverbForSpeaker1": names.get("sp1_reverb", ""),
-        "reverbForSpeaker2": names.get("sp2_reverb", ""),
-        "reverbForEvent": names.get("ev_reverb", ""),
-        "speaker1": first.clips[0].speaker,
-        "speaker2": second.clips[0].speaker,
-        "transcript1": first.transcript,
-        "transcript2": second.transcript,
-    }
-    numbers = dict.fromkeys(COLUMNS[COLUMNS.index("preDelayForEvent") :], "NaN")
-    if plan.plates:
-        one, two, event = plan.plates
-        numbers = {
-            "preDelayForEvent": event.pre_delay,
-            "preDelay1": one.pre_delay,
-            "preDelay2": two.pre_delay,
-            "highCut": one.high_cut,
-            "diffusion": one.diffusion,
-            "decay": one.decay,
-            "freqDamp": one.freq_damp,
-        }
-    return cells | numbers
-
-
-def _write_text(path, text):
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def _write_csv(path, columns, rows):
-    with (
-        replacing(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(
-            file, columns, extrasaction="ignore", lineterminator="\n"
-        )
-        writer.writeheader()
-        writer.writerows(rows)

@@ -1,4 +1,4 @@
-"""Finds the CSVs of a corpus, and what tells that the corpus changed."""
+"""Where the CSVs of a corpus are, and what tells that the corpus changed."""
 
 from pathlib import Path
 
@@ -7,12 +7,18 @@ from speechbrain.utils.logger import get_logger
 logger = get_logger(__name__)
 
 
+def corpus_csv(data_folder, subset):
+    """Returns the path of a subset's corpus CSV by PolSESS' naming."""
+    name = f"corpus_{data_folder.resolve().name}_{subset}_final.csv"
+    return data_folder / subset / name
+
+
 def find_csv(data_folder, subset):
     """Returns the path of a subset's corpus CSV, also if the corpus was renamed."""
-    folder = data_folder / subset
-    expected = folder / f"corpus_{data_folder.name}_{subset}_final.csv"
+    expected = corpus_csv(data_folder, subset)
     if expected.exists():
         return expected
+    folder = expected.parent
     found = sorted(folder.glob(f"corpus_*_{subset}_final.csv"))
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "no corpus CSV"
@@ -28,9 +34,9 @@ def find_csv(data_folder, subset):
     return found[0]
 
 
-def speech_csv(csv):
-    """Returns the path of the speakers' CSV that may stand beside a corpus CSV."""
-    return csv.with_name(csv.name.replace("_final.csv", "_speech.csv"))
+def provenance_csv(csv):
+    """Returns the path of the CSV on speakers and recordings beside a corpus CSV."""
+    return csv.with_name(csv.name.replace("_final.csv", "_provenance.csv"))
 
 
 def stats(csvs, folders):
@@ -47,7 +53,7 @@ def stats(csvs, folders):
     """
     found = {}
     for subset, csv in csvs.items():
-        paths = [csv, speech_csv(csv), *(csv.parent / name for name in folders)]
+        paths = [csv, provenance_csv(csv), *(csv.parent / name for name in folders)]
         for path in filter(Path.exists, paths):
             stat = path.stat()
             found[f"{subset}/{path.name}"] = [stat.st_size, stat.st_mtime_ns]

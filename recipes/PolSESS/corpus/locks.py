@@ -5,9 +5,11 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+LOCK = ".lock"
+
 
 @contextmanager
-def hold(folder, wait=False):
+def hold(folder, wait=False, name=LOCK):
     """Holds a folder for the duration of a ``with`` block.
 
     The lock belongs to this process alone (POSIX record locks are not inherited by the
@@ -19,6 +21,8 @@ def hold(folder, wait=False):
         Made if it is not there.
     wait : bool
         Whether to wait for another process to finish instead of refusing.
+    name : str
+        Of the file that is locked: processes that may work side by side differ in it.
 
     Raises
     ------
@@ -27,7 +31,7 @@ def hold(folder, wait=False):
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w", encoding="utf-8") as file:
+    with open(folder / name, "w", encoding="utf-8") as file:
         while True:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

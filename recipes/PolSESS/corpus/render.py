@@ -18,6 +18,7 @@ FULL_SCALE = 32768  # of 16-bit samples
 # that of others; a scene's own level does not matter as long as there is a signal.
 SILENCE = {"speech": 1e-3, "event": 1e-3, "scene": 1e-5}
 MAX_ATTEMPTS = 200
+REASONS = ("silent", "limited", "unreadable")  # to draw again
 
 LAYERS = (
     "clean1",
@@ -36,7 +37,7 @@ class DrawAgain(Exception):
     Arguments
     ---------
     reason : str
-        silent, limited or unreadable.
+        One of REASONS.
     path : str
         The source that is unreadable.
     detail : str

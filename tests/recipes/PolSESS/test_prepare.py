@@ -190,12 +190,13 @@ def test_first_mix_that_is_no_audio(corpus, prepare, samples):
         prepare()
 
 
-def test_speakers_of_the_speech_csv_win(corpus, prepare, load):
+def test_speakers_of_the_provenance_csv_win(corpus, prepare, load):
     rows = read_rows(corpus, "train")
     listed = pd.DataFrame({"mixFile": rows["mixFile"][::-1], "speaker1": "Anna"})
     listed["speaker2"] = ["", "Ola", "Jan", "Ela", "Iza", "Jan"]
+    listed["sceneRecording"] = listed["eventRecording"] = ""
     listed["transcript1"] = listed["transcript2"] = 'Dzień dobry, "Anno"!'
-    path = corpus / "train" / "corpus_tiny_train_speech.csv"
+    path = corpus / "train" / "corpus_tiny_train_provenance.csv"
     listed[:5].to_csv(path, index=False)
     prepare()
     rows = load("train")

@@ -13,10 +13,10 @@ import soundfile
 from tqdm import tqdm
 
 from corpus import keyed
+from corpus.audio import write_audio
 from corpus.providers.embedded_sounds import SOUNDS, make_sound
 from corpus.providers.embedded_speech import SAMPLE_RATE, sentences, speakers, utterance
 from corpus.sources import SUBSETS, Source
-from corpus.wav import write_wav
 from corpus.workers import worker_pool
 
 # Recordings of each scene and event class in train, val and test.
@@ -124,5 +124,5 @@ def _make(folder, job):
     path = folder / source.path
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_wav(path, make_samples(), SAMPLE_RATE)
+        write_audio(path, make_samples(), SAMPLE_RATE)
     return replace(source, frames=soundfile.info(path).frames)

@@ -114,7 +114,7 @@ def _read_row(row, where, treat):
     if fields["role"] == "speech":
         group = ("speech", fields["source"], cell("language"))
         return fields, group, fields["speaker"] or fields["path"]
-    recording = cell("recording") or stem.split("-")[0]
+    recording = fields["recording"] = cell("recording") or stem.split("-")[0]
     # One original recording may hold scenes and events; it still must not be split.
     return fields, ("sound",), recording
 

@@ -1,11 +1,14 @@
 """Corpora on disk: the rules of mixing measured on the audio, bytes, interruptions."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +16,12 @@ import pandas as pd
 import pytest
 import soundfile
 
-from corpus.build import COLUMNS, FOLDERS, CorpusSettings, build_corpus
+from corpus.build import FOLDERS, CorpusSettings, build_corpus
 from corpus.locks import hold
+from corpus.metadata import COLUMNS
 from corpus.plan import Planner
 from corpus.providers.folder import make_sources
-from corpus.sources import write_sources
+from corpus.sources import Rejected, write_sources
 from corpus.tables import scene_classes, suited_events
 from polsess_prepare import prepare_polsess
 from tiny_sources import write_folder
@@ -133,7 +137,7 @@ def test_scene_decides_on_events_and_reverb(corpus, rows):
 
 def test_segments_say_where_the_speech_came_from(corpus, rows, sources):
     by_path = {source.path: source for source in sources}
-    speech = pd.read_csv(corpus / "train" / "corpus_tiny_train_speech.csv")
+    speech = pd.read_csv(corpus / "train" / "corpus_tiny_train_provenance.csv")
     joined = 0
     for row, said in zip(rows, speech.to_dict("records"), strict=True):
         assert said["speaker1"] != said["speaker2"]
@@ -177,7 +181,7 @@ def test_killed_and_started_again_gives_the_same_bytes(
         sys.path.insert(0, {str(RECIPE)!r})
         from corpus import build
         from corpus.sources import read_sources
-        write, count = build.write_wav, 0
+        write, count = build.write_audio, 0
 
         def kill_while_writing(path, samples, rate):
             global count
@@ -188,7 +192,7 @@ def test_killed_and_started_again_gives_the_same_bytes(
                 os.kill(os.getpid(), signal.SIGKILL)
             write(path, samples, rate)
 
-        build.write_wav = kill_while_writing
+        build.write_audio = kill_while_writing
         sources = read_sources({str(corpus / "sources.csv")!r})
         settings = build.CorpusSettings((24, 4, 4), 8000, 0.5, seed=3)
         build.build_corpus({str(target)!r}, sources, settings, 1, False)
@@ -251,6 +255,120 @@ def test_full_disk_is_an_error_that_names_the_file(sources, tmp_path):
     assert not list((tmp_path / "full").rglob("*.part"))
 
 
+def test_shards_on_their_own_machines_make_the_whole(corpus, sources, tmp_path):
+    for shard in ((1, 3), (2, 3), (3, 3)):
+        part = tmp_path / str(shard[0]) / "tiny"
+        made = build_corpus(part, sources, SETTINGS, 1, False, shard=shard)
+        assert not made["finished"] and not list(part.rglob("*_final.csv"))
+        mixes = {path.name for path in part.rglob("mix/*.wav")}
+        assert len(mixes) == made["rows"] and 9 <= made["rows"] <= 12
+        shutil.copytree(part, tmp_path / "tiny", dirs_exist_ok=True)
+    made = build_corpus(tmp_path / "tiny", sources, SETTINGS, 1, False)
+    assert made["finished"] and made["rows"] == 0
+    assert files(tmp_path / "tiny") == files(corpus)
+
+
+def test_a_missing_shard_is_made_and_a_running_one_waited_for(
+    corpus, sources, tmp_path
+):
+    folder = tmp_path / "tiny"
+    build_corpus(folder, sources, SETTINGS, 1, False, shard=(2, 3))
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(RECIPE)!r})
+        from corpus.locks import hold
+        with hold({str(folder)!r}, name=".lock-1-of-3"):
+            print("held", flush=True)
+            sys.stdin.read()
+    """
+    other = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert other.stdout.readline() == b"held\n"
+    with pytest.raises(RuntimeError, match="another process is working"):
+        build_corpus(folder, sources, SETTINGS, 1, False)
+    other.communicate()
+    made = build_corpus(folder, sources, SETTINGS, 2, False)
+    assert made["rows"] == 32 - (8 + 1 + 1)
+    assert files(folder) == files(corpus)
+
+
+def test_flac_holds_the_same_samples(corpus, sources, tmp_path):
+    settings = replace(SETTINGS, audio_format="flac")
+    build_corpus(tmp_path / "tiny", sources, settings, 2, False)
+    for wav in corpus.rglob("*.wav"):
+        flac = (tmp_path / "tiny" / wav.relative_to(corpus)).with_suffix(".flac")
+        assert soundfile.info(flac).format == "FLAC"
+        assert np.array_equal(
+            soundfile.read(wav, dtype="int16")[0],
+            soundfile.read(flac, dtype="int16")[0],
+        )
+    prepare_polsess(
+        tmp_path / "tiny", tmp_path / "manifests", strict=True, verify_audio=True
+    )
+    manifest = pd.read_csv(tmp_path / "manifests" / "train.csv")
+    assert manifest["mix"].str.endswith(".flac").all()
+    assert not manifest["ID"].str.contains(".", regex=False).any()
+
+
+def test_provenance_says_who_from_where_and_how_loud(corpus, rows, sources):
+    by_path = {source.path: source for source in sources}
+    told = pd.read_csv(corpus / "train" / "corpus_tiny_train_provenance.csv")
+    for row, cells in zip(rows, told.to_dict("records"), strict=True):
+        for kind in ("scene", "event"):
+            source = by_path[row[f"{kind}OryginalPath"]]
+            assert cells[f"{kind}Recording"] == source.recording != ""
+        found = layers(corpus, row)
+        speech = rms(found["s1"] + found["s2"])
+        noise = rms(sum(v for k, v in found.items() if k in ("scene", "event", "re")))
+        assert cells["SNR"] == pytest.approx(20 * np.log10(speech / noise), abs=0.05)
+
+
+def test_card_counts_what_the_corpus_holds(corpus, rows):
+    card = (corpus / "README.md").read_text(encoding="utf-8")
+    told = pd.read_csv(corpus / "train" / "corpus_tiny_train_provenance.csv")
+    speakers = len({*told["speaker1"], *told["speaker2"]})
+    indoor = np.mean([isinstance(row["reverbForEvent"], str) for row in rows])
+    assert f"| train | 24 | 0.0 | {indoor:.0%} | {speakers} | 3 | 3 |" in card
+    trams = sum(row["sceneClass"] == "tram" for row in rows)
+    assert f"| tram | {trams} | " in card
+    digest = json.loads((corpus / "corpus.json").read_text())["sources"]
+    assert digest in card and "![SSR and SNR](levels.png)" in card
+    assert (corpus / "levels.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_truncated_sources_are_drawn_around_and_listed(sources, tmp_path):
+    mine = [
+        replace(source, path=str(tmp_path / Path(source.path).name))
+        for source in sources
+    ]
+    for source, copy in zip(sources, mine, strict=True):
+        shutil.copy(source.path, copy.path)
+    scenes = [s for s in mine if s.role == "scene" and s.subset == "train"]
+    bad = next(s for s in scenes if s.class_ == "tram")
+    samples, rate = soundfile.read(bad.path)
+    flac = tmp_path / "bad.flac"
+    soundfile.write(flac, samples, rate)
+    flac.write_bytes(flac.read_bytes()[:6000])
+    mine[mine.index(bad)] = replace(bad, path=str(flac))
+    folder = tmp_path / "corpus"
+    with pytest.raises(ValueError, match=r"1 of \d+ sources are unreadable, more"):
+        build_corpus(folder, mine, SETTINGS, 1, False, max_rejected=0.001)
+    text = Rejected("text.wav", "cannot be read as audio")
+    build_corpus(folder, mine, SETTINGS, 2, False, [text], max_rejected=0.05)
+    lost = pd.read_csv(folder / "rejected.csv").to_dict("records")
+    assert [row["path"] for row in lost] == [str(flac), "text.wav"]
+    assert lost[1]["reason"] == "cannot be read as audio"
+    used = pd.read_csv(folder / "train" / "corpus_corpus_train_final.csv")
+    whole = {s.path for s in mine if s.class_ == "tram"} - {str(flac)}
+    trams = used[used.sceneClass == "tram"]
+    assert len(trams) and set(trams.sceneOryginalPath) <= whole
+    build_corpus(tmp_path / "2" / "corpus", mine, SETTINGS, 1, False, [text], 0.05)
+    assert files(tmp_path / "2" / "corpus") == files(folder)
+
+
 def test_bad_source_file_is_named(sources, tmp_path):
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"RIFF and nothing more")
@@ -270,7 +388,7 @@ def test_silent_and_clipping_draws_are_drawn_again(tmp_path):
     soundfile.write(silent, np.zeros(16000), 16000, "PCM_16")
     sources = make_sources(folder, split=(60, 20, 20))
     made = build_corpus(tmp_path / "c", sources, SETTINGS, workers=2, progress=False)
-    assert made["redrawn"] > 0
+    assert made["redrawn"]["silent"] > 0 and made["redrawn"]["limited"] > 0
     frame = pd.read_csv(tmp_path / "c" / "train" / "corpus_c_train_final.csv")
     assert silent.as_posix() not in set(frame.speech1OryginalPath)
     for row in frame.to_dict("records"):

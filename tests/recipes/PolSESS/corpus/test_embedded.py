@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from corpus.audio import write_audio
 from corpus.providers import embedded, embedded_speech
 from corpus.providers.embedded_sounds import SOUNDS, make_sound
 from corpus.providers.embedded_speech import Speaker, speakers, utterance
 from corpus.sources import SUBSETS, check
 from corpus.tables import scene_classes, suited_events
-from corpus.wav import write_wav
 
 SMALL = {"num_speakers": (4, 2, 2), "utterances_per_speaker": 2}
 # Roughness, flutter and breath: voices in which espeak's inner state is heard.
@@ -255,7 +255,7 @@ def test_full_disk_names_the_file_and_leaves_nothing(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (10000, hard))
     try:
         with pytest.raises(OSError, match="one.wav: could not be written"):
-            write_wav(path, np.zeros(16000), 16000)
+            write_audio(path, np.zeros(16000), 16000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not read_all(tmp_path)

@@ -1,4 +1,4 @@
-"""Writes wav files that appear under their names only when complete."""
+"""Writes audio files that appear under their names only when complete."""
 
 from io import BytesIO
 
@@ -6,9 +6,11 @@ import soundfile
 
 from corpus.atomic import replacing
 
+FORMATS = ("wav", "flac")
 
-def write_wav(path, samples, sample_rate):
-    """Writes a 16-bit wav file.
+
+def write_audio(path, samples, sample_rate):
+    """Writes a 16-bit wav or FLAC file, as its name ends.
 
     Arguments
     ---------
@@ -25,8 +27,9 @@ def write_wav(path, samples, sample_rate):
         Naming the file, for example when the disk is full.
     """
     # By way of memory: soundfile does not say why a write to disk failed.
-    wav = BytesIO()
-    soundfile.write(wav, samples, sample_rate, "PCM_16", format="WAV")
+    audio = BytesIO()
+    kind = path.suffix[1:].upper()
+    soundfile.write(audio, samples, sample_rate, "PCM_16", format=kind)
     # A copy, not getbuffer(): Python 3.12.1 crashes when writing a buffer's view fails.
     with replacing(path) as temporary:
-        temporary.write_bytes(wav.getvalue())
+        temporary.write_bytes(audio.getvalue())

@@ -1,0 +1,163 @@
+"""The CSV files of a corpus: PolSESS' own columns, and the provenance beside them."""
+
+import csv
+from collections import Counter
+from contextlib import contextmanager
+
+from corpus.atomic import replacing
+from corpus.locate import corpus_csv, provenance_csv
+from corpus.render import REASONS
+
+COLUMNS = (
+    "subset",
+    "speech1OryginalPath",
+    "speech1Start",
+    "speech1End",
+    "speech2OryginalPath",
+    "speech2Start",
+    "speech2End",
+    "SSR",
+    "sceneOryginalPath",
+    "sceneStart",
+    "sceneEnd",
+    "sceneRandomDB",
+    "sceneOffsetDB",
+    "sceneVolumeGain",
+    "eventOryginalPath",
+    "eventStart",
+    "eventEnd",
+    "speaker1File",
+    "speaker2File",
+    "eventFile",
+    "sceneFile",
+    "reverbForSpeaker1",
+    "reverbForSpeaker2",
+    "reverbForEvent",
+    "mixFile",
+    "sceneClass",
+    "eventClass",
+    "preDelayForEvent",
+    "preDelay1",
+    "preDelay2",
+    "highCut",
+    "diffusion",
+    "decay",
+    "freqDamp",
+)
+PROVENANCE = (
+    "mixFile",
+    "speaker1",
+    "speaker2",
+    "speech1Source",
+    "speech2Source",
+    "sceneSource",
+    "sceneRecording",
+    "eventSource",
+    "eventRecording",
+    "SNR",
+    "silentDraws",
+    "limitedDraws",
+    "unreadableDraws",
+    "transcript1",
+    "transcript2",
+)
+
+
+def cells(subset, made, names):
+    """Returns a row's cells of both CSV files.
+
+    Arguments
+    ---------
+    subset : str
+    made : Recording
+    names : dict
+        File name of each layer.
+
+    Returns
+    -------
+    dict
+        JSON values by column.
+    """
+    plan = made.plan
+
+    def place(field, segment):
+        return {
+            f"{field}OryginalPath": segment.path,
+            f"{field}Start": segment.start + 1,
+            f"{field}End": segment.start + segment.frames,
+            f"{field}Source": segment.clips[0].source,
+            f"{field}Recording": segment.clips[0].recording,
+        }
+
+    first, second = plan.speech
+    row = {"subset": subset, "SSR": plan.ssr}
+    row |= place("speech1", first) | place("speech2", second)
+    row |= place("scene", plan.scene) | place("event", plan.event)
+    redraws = Counter(reason for reason, _, _ in made.redraws)
+    row |= {
+        "sceneRandomDB": plan.scene_offset,
+        "sceneOffsetDB": plan.scene_offset,
+        "sceneVolumeGain": made.scene_gain,
+        "sceneClass": plan.scene_class,
+        "eventClass": plan.event_class,
+        "speaker1File": names["clean1"],
+        "speaker2File": names["clean2"],
+        "eventFile": names["event"],
+        "sceneFile": names["scene"],
+        "mixFile": names["mix"],
+        "reverbForSpeaker1": names.get("sp1_reverb", ""),
+        "reverbForSpeaker2": names.get("sp2_reverb", ""),
+        "reverbForEvent": names.get("ev_reverb", ""),
+        "speaker1": first.clips[0].speaker,
+        "speaker2": second.clips[0].speaker,
+        "SNR": round(made.snr, 3),
+        **{f"{reason}Draws": redraws[reason] for reason in REASONS},
+        "transcript1": first.transcript,
+        "transcript2": second.transcript,
+    }
+    numbers = dict.fromkeys(COLUMNS[COLUMNS.index("preDelayForEvent") :], "NaN")
+    if plan.plates:
+        one, two, event = plan.plates
+        numbers = {
+            "preDelayForEvent": event.pre_delay,
+            "preDelay1": one.pre_delay,
+            "preDelay2": two.pre_delay,
+            "highCut": one.high_cut,
+            "diffusion": one.diffusion,
+            "decay": one.decay,
+            "freqDamp": one.freq_damp,
+        }
+    return row | numbers
+
+
+def write_csvs(folder, subset, rows):
+    """Writes both CSV files of a subset.
+
+    Arguments
+    ---------
+    folder : Path
+        The corpus.
+    subset : str
+    rows : iterable of dict
+        The rows' cells, in order.
+    """
+    path = corpus_csv(folder, subset)
+    with (
+        csv_writer(provenance_csv(path), PROVENANCE) as provenance,
+        csv_writer(path, COLUMNS) as final,
+    ):
+        for row in rows:
+            final.writerow([row[name] for name in COLUMNS])
+            provenance.writerow([row[name] for name in PROVENANCE])
+
+
+@contextmanager
+def csv_writer(path, columns):
+    """Gives a writer of a CSV file that appears under its name when complete."""
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        yield writer
