@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import gcd
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from scipy.signal import firwin, resample_poly
+import soxr
 
 from corpus.plan import RowPlan
 from corpus.reverb import plate_reverb, transfer_function
@@ -77,7 +76,7 @@ class Recording:
 
 def rms(signal):
     """Returns the root mean square of a signal."""
-    return float(np.sqrt(np.dot(signal, signal) / len(signal)))
+    return float(np.sqrt(np.mean(np.square(signal))))
 
 
 def read_segment(segment, folder, sample_rate):
@@ -117,34 +116,27 @@ def read_segment(segment, folder, sample_rate):
         try:
             with file:
                 file.seek(skip)
-                piece = file.read(expected, dtype="float64", always_2d=True)
+                piece = file.read(expected, dtype="float32", always_2d=True)
         except RuntimeError as error:
             raise DrawAgain("unreadable", clip.path, "cannot be decoded") from error
         if len(piece) < expected:
             raise DrawAgain("unreadable", clip.path, "ends before its header says")
         if not np.isfinite(piece).all():
             raise DrawAgain("unreadable", clip.path, "holds samples that are no number")
-        pieces.append(piece.mean(axis=1))
+        pieces.append(sum(piece.T) / piece.shape[1])  # sums along rows are slow
         missing, skip = missing - expected, 0
     joined = np.concatenate(pieces)
     return resample(joined, segment.rate * segment.speed, sample_rate * 100)
 
 
 def resample(signal, rate, sample_rate):
-    """Returns a signal at another rate; the ratio of the two is what matters."""
-    if rate == sample_rate:
-        return signal
-    common = gcd(rate, sample_rate)
-    up, down = sample_rate // common, rate // common
-    length = round(len(signal) * sample_rate / rate)
-    return resample_poly(signal, up, down, window=_low_pass(up, down))[:length]
+    """Returns a float32 signal at another rate, as float64.
 
-
-@lru_cache(maxsize=32)
-def _low_pass(up, down):
-    """Returns scipy's own default filter for resample_poly, designed once."""
-    widest = max(up, down)
-    return firwin(20 * widest + 1, 1 / widest, window=("kaiser", 5.0))
+    By soxr's 20-bit linear-phase filter, better than the 16 bits that are written.
+    """
+    if rate != sample_rate:
+        signal = soxr.resample(signal, rate, sample_rate)
+    return signal.astype(np.float64)
 
 
 class Renderer:

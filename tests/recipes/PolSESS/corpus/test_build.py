@@ -21,6 +21,7 @@ from corpus.locks import hold
 from corpus.metadata import COLUMNS
 from corpus.plan import Planner
 from corpus.providers.folder import make_sources
+from corpus.reverb import PlateParameters, plate_reverb
 from corpus.sources import Rejected, write_sources
 from corpus.tables import scene_classes, suited_events
 from polsess_prepare import prepare_polsess
@@ -135,6 +136,23 @@ def test_scene_decides_on_events_and_reverb(corpus, rows):
             assert decay_low <= row["decay"] <= decay_high
 
 
+def test_reverbs_are_those_of_the_stated_parameters(corpus, rows):
+    shared = {"high_cut": "highCut", "freq_damp": "freqDamp"}
+    shared |= {"diffusion": "diffusion", "decay": "decay"}
+    dry = {"1": ("s1", "r1"), "2": ("s2", "r2"), "ForEvent": ("event", "re")}
+    for row in (row for row in rows if isinstance(row["reverbForEvent"], str)):
+        found = layers(corpus, row)
+        for who, (source, reverb) in dry.items():
+            plate = PlateParameters(
+                pre_delay=row[f"preDelay{who}"],
+                **{ours: row[theirs] for ours, theirs in shared.items()},
+            )
+            expected = plate_reverb(found[source], plate, 8000)
+            # In steps of 16 bits; the dry signal had been rounded to them.
+            assert np.abs(found[reverb] - expected).max() < 2
+            assert rms(found[reverb]) > 20
+
+
 def test_segments_say_where_the_speech_came_from(corpus, rows, sources):
     by_path = {source.path: source for source in sources}
     speech = pd.read_csv(corpus / "train" / "corpus_tiny_train_provenance.csv")
@@ -201,6 +219,45 @@ def test_killed_and_started_again_gives_the_same_bytes(
     assert done.returncode == -signal.SIGKILL
     assert not list(target.rglob("corpus_*_final.csv"))
     build_corpus(target, sources, SETTINGS, workers=2, progress=False)
+    assert files(target) == files(corpus)
+
+
+@pytest.mark.parametrize(
+    "step, call",
+    [
+        ("write_csvs", 1),
+        ("csv_writer", 1),
+        ("remove_journals", 2),
+        ("write_card", 1),
+    ],
+)
+def test_killed_while_finishing_gives_the_same_bytes(
+    corpus, sources, tmp_path, step, call
+):
+    target = tmp_path / "tiny"
+    script = f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(RECIPE)!r})
+        from corpus import build
+        from corpus.sources import read_sources
+        finish, count = build.{step}, 0
+
+        def kill(*arguments):
+            global count
+            count += 1
+            if count == {call}:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return finish(*arguments)
+
+        build.{step} = kill
+        sources = read_sources({str(corpus / "sources.csv")!r})
+        settings = build.CorpusSettings((24, 4, 4), 8000, 0.5, seed=3)
+        build.build_corpus({str(target)!r}, sources, settings, 1, False)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)])
+    assert done.returncode == -signal.SIGKILL
+    made = build_corpus(target, sources, SETTINGS, workers=2, progress=False)
+    assert made["rows"] == 0 and made["finished"]
     assert files(target) == files(corpus)
 
 

@@ -1,0 +1,156 @@
+"""Rendering: what must hold for whatever seed, rate, rules and sources there are."""
+
+import functools
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpus.plan import MixingRules, Planner, Segment
+from corpus.render import LIMIT, SILENCE, Renderer, read_segment, rms
+from corpus.sources import Source, read_header
+from corpus.tables import scene_classes
+
+SECONDS = 0.25
+# Rate, channels, format and subtype, as source collections have them, and odd ones.
+FORMATS = (
+    (16000, 1, "wav", "PCM_16"),
+    (48000, 2, "wav", "PCM_24"),
+    (44100, 1, "flac", "PCM_16"),
+    (22050, 2, "ogg", "VORBIS"),
+    (8000, 1, "wav", "FLOAT"),
+    (96000, 2, "wav", "PCM_32"),
+)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """Sources of all formats: quiet, loud, and silent in part."""
+    folder = tmp_path_factory.mktemp("sources")
+    sources = []
+
+    def add(role, name, class_, speaker, level, seconds):
+        rate, channels, kind, subtype = FORMATS[len(sources) % len(FORMATS)]
+        noise = np.random.default_rng(len(sources))
+        samples = level * noise.standard_normal((round(seconds * rate), channels))
+        samples[: len(samples) // 3] = 0  # so that some segments are silent
+        path = folder / f"{name}.{kind}"
+        soundfile.write(path, np.clip(samples, -1, 1), rate, subtype)
+        header = read_header(path)
+        sources.append(
+            Source(str(path), role, "train", class_, speaker, "tiny", *header)
+        )
+
+    for speaker in range(5):
+        for clip, seconds in enumerate((0.8, 0.2, 0.2, 0.9)):
+            level = 0.02 * 2**speaker  # 0.02 .. 0.32
+            add("speech", f"s{speaker}_{clip}", "", f"s{speaker}", level, seconds)
+    for number, scene in enumerate(("tram", "park", "office", "beach")):
+        for take in range(2):
+            name = f"{scene}{take}"
+            add("scene", name, scene, "", 10.0 ** -(number + 1), 0.7 + take)
+    for event in ("Bark", "Wind", "Bell", "siren", "Clock"):
+        for take in range(2):
+            add("event", f"{event}{take}", event, "", 0.15 * (1 + take), 0.8)
+    return sources
+
+
+levels = st.tuples(st.integers(-12, 0), st.integers(0, 12))
+rules = st.builds(
+    MixingRules,
+    ssr_range=levels,
+    scene_offset_range=st.tuples(st.floats(-30, -5), st.floats(-5, 3)),
+    gain_range=st.tuples(st.floats(-12, -1), st.floats(-1, 3)),
+    speeds=st.sampled_from([(100,), (95, 100, 105), (80, 121)]),
+    responses=st.sampled_from([None, 1, 16]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**40), st.sampled_from([8000, 16000]), rules)
+def test_any_row_obeys_the_rules(sources, seed, rate, rules):
+    planner = Planner(sources, "train", SECONDS, seed, rules)
+    renderer = Renderer(
+        functools.partial(read_segment, folder="", sample_rate=rate), rate
+    )
+    for row in range(2):
+        made = renderer.render_row(planner, row)
+        layers = {name: layer.astype(float) for name, layer in made.layers.items()}
+        peak = LIMIT * 32768
+        for name, layer in made.layers.items():
+            assert layer.dtype == np.int16 and len(layer) == rate * SECONDS, name
+            assert np.abs(layer.astype(int)).max() <= peak, name
+        mix = layers.pop("mix")
+        assert np.array_equal(mix, sum(layers.values()))
+        assert np.isfinite(made.snr) and np.isfinite(made.scene_gain)
+        one, two = layers["clean1"], layers["clean2"]
+        assert min(rms(one), rms(two)) > 0 and rms(layers["event"]) > 20
+        assert 20 * np.log10(rms(one) / rms(two)) == pytest.approx(
+            made.plan.ssr, abs=0.05 + 30 / min(rms(one), rms(two))
+        )
+        low, high = rules.ssr_range
+        assert low <= made.plan.ssr <= high
+        speakers = {clip.speaker for s in made.plan.speech for clip in s.clips}
+        assert len(speakers) == 2
+        indoor = scene_classes()[made.plan.scene_class].indoor
+        assert indoor == ("ev_reverb" in layers) == bool(made.plan.plates)
+
+
+def constant(tmp_path, value, frames, rate=8000):
+    """Returns a Source whose samples all have a value."""
+    path = tmp_path / f"{value}_{frames}.wav"
+    soundfile.write(path, np.full(frames, value), rate, "FLOAT")
+    return Source(str(path), "speech", "train", "", "s", "tiny", rate, frames)
+
+
+def test_clips_are_joined_in_order_and_channels_averaged(tmp_path):
+    clips = (constant(tmp_path, 0.25, 100), constant(tmp_path, 0.5, 300))
+    signal = read_segment(Segment(clips, 0, 250), "", 8000)
+    assert np.array_equal(signal, [0.25] * 100 + [0.5] * 150)
+    path = tmp_path / "stereo.wav"
+    soundfile.write(path, np.tile([0.5, -0.25], (80, 1)), 8000, "FLOAT")
+    stereo = Source(str(path), "scene", "train", "park", "", "tiny", 8000, 80, 2)
+    signal = read_segment(Segment((stereo,), 10, 60), "", 8000)
+    assert np.array_equal(signal, [0.125] * 60)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+@pytest.mark.parametrize("speed", [100, 90])
+def test_tones_keep_level_and_phase_and_change_with_the_speed(tmp_path, rate, speed):
+    frames = round(rate * speed / 100)
+    time = np.arange(frames) / rate
+    path = tmp_path / "tone.wav"
+    tones = [0.4 * np.sin(2 * np.pi * hertz * time) for hertz in (1000, 5500)]
+    soundfile.write(path, sum(tones), rate, "FLOAT")  # the second is above Nyquist
+    tone = Source(str(path), "speech", "train", "", "s", "tiny", rate, frames)
+    signal = read_segment(Segment((tone,), 0, frames, speed), "", 8000)
+    expected = 0.4 * np.sin(2 * np.pi * 1000 * speed / 100 * np.arange(8000) / 8000)
+    inner = slice(200, -200)
+    assert len(signal) == 8000
+    assert np.abs(signal - expected)[inner].max() < 1e-4
+
+
+def test_silence_is_drawn_again_and_named_if_there_is_nothing_else(sources):
+    quiet = [s for s in sources if s.role != "event" or s.class_ == "Bark"]
+    silent = lambda segment: np.full(2000, 0.9 * SILENCE["speech"])  # noqa: E731
+    planner = Planner(quiet, "train", SECONDS, 0)
+    with pytest.raises(ValueError, match=r"train row 3 \(\w+\): 200 draws were silent"):
+        Renderer(silent, 8000).render_row(planner, 3)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ssr_range": (5, -5)},
+        {"ssr_range": (0.5, 1)},
+        {"gain_range": (0.0,)},
+        {"scene_offset_range": (float("nan"), 0.0)},
+        {"speeds": ()},
+        {"speeds": (0.95, 1.05)},
+    ],
+)
+def test_rules_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        MixingRules(**wrong)
