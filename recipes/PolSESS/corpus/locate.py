@@ -1,10 +1,9 @@
 """Where the CSVs of a corpus are, and what tells that the corpus changed."""
 
+import logging
 from pathlib import Path
 
-from speechbrain.utils.logger import get_logger
-
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def corpus_csv(data_folder, subset):
