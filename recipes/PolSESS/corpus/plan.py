@@ -1,6 +1,8 @@
 """What each recording is made of: every draw of a row, by key, before any audio.
 
 A row's plan is a function of (seed, subset, row, attempt) and the source list alone.
+The scene class is the same in all attempts, and the levels in the first LEVEL_ATTEMPTS:
+those that seldom have to be drawn again would else become frequent.
 The rules are those of the published generator (Klec, Szklanny, Wieczorkowska, ISD
 2024); where it leaves the choice open, classes and speakers are drawn uniformly first,
 then a file of that class or speaker.
@@ -17,6 +19,9 @@ from corpus.tables import scene_classes, suited_events
 logger = logging.getLogger(__name__)
 
 SECOND_PRE_DELAY = 0.3  # speaker 2 is nearer by up to this share of speaker 1's draw
+
+# How often to try levels before drawing others: sources may be too loud for some.
+LEVEL_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -237,6 +242,7 @@ class Planner:
             0, or how often the row had to be drawn again.
         """
         key = (self.seed, self.subset, row, attempt)
+        level = (self.seed, self.subset, row, "levels", attempt // LEVEL_ATTEMPTS)
         first = keyed.integer(*key, "speaker 1") % len(self.speaker_names)
         # One of the others: those after the first are shifted by one.
         second = keyed.integer(*key, "speaker 2") % (len(self.speaker_names) - 1)
@@ -252,11 +258,13 @@ class Planner:
                 self._speech(speaker1, *key, "speech 1"),
                 self._speech(speaker2, *key, "speech 2"),
             ),
-            ssr=keyed.randint(*rules.ssr_range, *key, "ssr"),
-            gain=keyed.uniform(*rules.gain_range, *key, "gain"),
+            ssr=keyed.randint(*rules.ssr_range, *level, "ssr"),
+            gain=keyed.uniform(*rules.gain_range, *level, "gain"),
             scene=self._cut((scene,), 100, *key, "scene start"),
             scene_class=scene_class,
-            scene_offset=keyed.uniform(*rules.scene_offset_range, *key, "scene offset"),
+            scene_offset=keyed.uniform(
+                *rules.scene_offset_range, *level, "scene offset"
+            ),
             event=self._cut((event,), 100, *key, "event start"),
             event_class=event_class,
             plates=self._plates(scene_classes()[scene_class], *key),

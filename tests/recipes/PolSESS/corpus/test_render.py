@@ -154,3 +154,19 @@ def test_silence_is_drawn_again_and_named_if_there_is_nothing_else(sources):
 def test_rules_that_cannot_be_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         MixingRules(**wrong)
+
+
+def test_draws_again_do_not_shift_levels_and_scenes(sources):
+    planner = Planner(sources, "train", SECONDS, 1, MixingRules(gain_range=(-6, 0)))
+    for row in range(20):
+        first, again = planner.plan(row), planner.plan(row, 19)
+        for name in ("ssr", "gain", "scene_offset", "scene_class"):
+            assert getattr(first, name) == getattr(again, name)
+        assert first.speech != again.speech and first.scene != again.scene
+        assert planner.plan(row, 20).scene_class == first.scene_class
+    assert {planner.plan(row, 20).ssr - planner.plan(row).ssr for row in range(9)} != {
+        0
+    }
+    ratios = [planner.plan(row).ssr for row in range(2200)]
+    counts = np.bincount(np.array(ratios) + 5, minlength=11)
+    assert len(counts) == 11 and abs(counts - 200).max() < 5 * np.sqrt(200)
