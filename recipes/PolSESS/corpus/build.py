@@ -39,6 +39,7 @@ from corpus.sources import SUBSETS, write_sources
 from corpus.workers import worker_pool
 
 FORMAT_VERSION = 2
+RATES = (8000, 16000)  # Hz
 BATCH = 512  # rows handed to the workers at a time
 
 FOLDERS = ("clean", "mix", "scene", "event", "sp1_reverb", "sp2_reverb", "ev_reverb")
@@ -62,6 +63,9 @@ class CorpusSettings:
         wav or flac.
     split : str
         How the sources were split, to be read.
+    both_rates : bool
+        Draw rows again that are beyond the limit at either of RATES, so that the
+        corpora of both rates have the same rows. Takes about three times as long.
     """
 
     rows: tuple
@@ -70,9 +74,10 @@ class CorpusSettings:
     seed: int = 0
     audio_format: str = "wav"
     split: str = "as the source list has it"
+    both_rates: bool = False
 
     def __post_init__(self):
-        if self.sample_rate not in (8000, 16000):
+        if self.sample_rate not in RATES:
             raise ValueError(f"sample_rate {self.sample_rate}: expected 8000 or 16000")
         if len(self.rows) != 3 or min(self.rows) < 0 or not any(self.rows):
             raise ValueError(f"rows {self.rows}: expected three counts, one above 0")
@@ -254,15 +259,19 @@ def _make_rows(job, journal, workers, progress):
 
 def _start_worker(*job):
     _, folder, settings = _make_row.job = job
-    rate = settings.sample_rate
-    read = functools.partial(read_segment, folder=folder, sample_rate=rate)
-    _make_row.renderer = Renderer(read, rate)
+    reads = {
+        rate: functools.partial(read_segment, folder=folder, sample_rate=rate)
+        for rate in RATES
+    }
+    renderers = {rate: Renderer(read, rate) for rate, read in reads.items()}
+    _make_row.renderer = renderers.pop(settings.sample_rate)
+    _make_row.also = renderers.values() if settings.both_rates else ()
 
 
 def _make_row(row):
     """Renders and writes one row; returns its number, CSV cells and redraws."""
     planner, folder, settings = _make_row.job
-    made = _make_row.renderer.render_row(planner, row)
+    made = _make_row.renderer.render_row(planner, row, _make_row.also)
     names = _names(planner, row, made.layers, settings.audio_format)
     for layer, name in names.items():
         directory = "clean" if layer.startswith("clean") else layer

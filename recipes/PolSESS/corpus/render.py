@@ -157,8 +157,15 @@ class Renderer:
         self.read, self.sample_rate = read, sample_rate
         self.transfer = lru_cache(maxsize=kept)(transfer_function)
 
-    def render_row(self, planner, row):
+    def render_row(self, planner, row, also=()):
         """Returns a row's Recording: that of the first attempt that makes one.
+
+        Arguments
+        ---------
+        planner : Planner
+        row : int
+        also : sequence of Renderer
+            For which the attempt must make one, too.
 
         Raises
         ------
@@ -168,7 +175,11 @@ class Renderer:
         redraws = []
         for attempt in range(MAX_ATTEMPTS):
             try:
-                return self.render(planner.plan(row, attempt), tuple(redraws))
+                plan = planner.plan(row, attempt)
+                made = self.render(plan, tuple(redraws))
+                for other in also:
+                    other.render(plan)
+                return made
             except DrawAgain as error:
                 redraws.append((error.reason, error.path, error.detail))
         reasons = ", ".join(sorted({reason for reason, _, _ in redraws}))

@@ -312,6 +312,21 @@ def test_full_disk_is_an_error_that_names_the_file(sources, tmp_path):
     assert not list((tmp_path / "full").rglob("*.part"))
 
 
+def test_both_rates_have_the_same_rows(tmp_path):
+    folder = write_folder(tmp_path / "loud", level=0.19)
+    sources = make_sources(folder, split=(60, 20, 20))
+    made = {}
+    for rate in (8000, 16000):
+        for both in (False, True):
+            settings = CorpusSettings((40, 0, 0), rate, 0.25, both_rates=both)
+            target = tmp_path / f"{rate} {both}" / "c"
+            build_corpus(target, sources, settings, 2, False)
+            rows = pd.read_csv(target / "train" / "corpus_c_train_final.csv")
+            made[rate, both] = rows.drop(columns="sceneVolumeGain")
+    pd.testing.assert_frame_equal(made[8000, True], made[16000, True])
+    assert not made[8000, False].equals(made[16000, False])
+
+
 def test_shards_on_their_own_machines_make_the_whole(corpus, sources, tmp_path):
     for shard in ((1, 3), (2, 3), (3, 3)):
         part = tmp_path / str(shard[0]) / "tiny"
