@@ -12,9 +12,10 @@ from corpus import keyed
 from corpus.sources import SUBSETS
 
 HELD_OUT = {"test": 0.1, "val": 0.2}  # upper ends in [0, 1); the rest is for training
-# Two readers speak 85 % of MLS and 55 % of all speech. With this constant in the hash
-# they are for training, and the published collections give about 80/10/10 of the hours.
-SALT = 4
+# Of the 164 h of speech in EMU and MLS two readers speak 92 h. This is the first number
+# that has both of them for training, all hours within five points of 80/10/10 (84/11/5)
+# and all scene classes in all subsets (but l, of which WHAM! has none to validate on).
+SALT = 111
 
 
 def speaker_disjoint(found):

@@ -2,9 +2,10 @@
 
 The manifest is a CSV in that folder with the columns path, role (or kind), class,
 speaker (or speaker_id) and optionally language, source (or source_repo), transcript,
-licence (or license) and recording. Speakers and the original recordings of scenes and events are split
-disjointly over train, val and test. Files that share the stem up to the first dash
-count as parts of one original recording, unless the column recording says otherwise.
+licence (or license) and recording. Speakers and the original recordings of scenes and
+events are split disjointly over train, val and test. Files that share the stem up to
+the first dash count as parts of one original recording, unless the column recording
+says otherwise.
 """
 
 import csv

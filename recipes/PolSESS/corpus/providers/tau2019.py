@@ -10,7 +10,7 @@ from corpus.providers.download import Download, Found
 from corpus.tables import scene_classes
 
 NAME = r"(?P<place>(?P<scene>[a-z_]+)-[a-z]+-\d+)-\d+-\w+"
-PATTERN = rf"(?:{NAME}|audio/[^/]+)"
+PATTERN = rf"(?:(?:audio/)?{NAME}|audio/[^/]+)"
 LICENCE = "non-commercial, Tampere University; see its LICENSE file"
 
 
