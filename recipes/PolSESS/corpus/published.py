@@ -8,6 +8,7 @@ import gzip
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from corpus.providers.download import name_in_collection
@@ -72,7 +73,7 @@ def read_published(path):
     missing = [name for name in COLUMNS if name not in frame]
     if missing:
         raise ValueError(f"{path}: columns missing: {', '.join(missing)}")
-    frame = frame[list(COLUMNS)].astype("object").fillna("").astype(str)
+    frame = frame[list(COLUMNS)].astype("object").map(_text)
     for name, known in (("subset", SUBSETS), ("source", COLLECTIONS)):
         unknown = sorted(set(frame[name]) - set(known))
         if unknown:
@@ -122,6 +123,13 @@ def place(found, listed):
             # A dict's key, for the published list repeats a few rows.
             placed[replace(file, class_=",".join(classes)), row.subset] = None
     return list(placed), rejected
+
+
+def _text(cell):
+    """Returns a cell as text; cell arrays of MATLAB come as nested arrays."""
+    if isinstance(cell, np.ndarray):
+        return ",".join(_text(item) for item in cell.ravel())
+    return "" if pd.isna(cell) else str(cell)
 
 
 def _read_csv(path):

@@ -30,7 +30,7 @@ RECIPE = Path(__file__).parents[4] / "recipes" / "PolSESS"
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     folder = write_folder(tmp_path_factory.mktemp("recordings"))
-    return make_sources(folder, split=(60, 20, 20))
+    return make_sources(folder, split=(60, 20, 20))[0]
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +268,7 @@ def test_silent_and_clipping_draws_are_drawn_again(tmp_path):
     folder = write_folder(tmp_path / "loud", level=0.22)
     silent = folder / "speech" / "s0_0.wav"
     soundfile.write(silent, np.zeros(16000), 16000, "PCM_16")
-    sources = make_sources(folder, split=(60, 20, 20))
+    sources, _ = make_sources(folder, split=(60, 20, 20))
     made = build_corpus(tmp_path / "c", sources, SETTINGS, workers=2, progress=False)
     assert made["redrawn"] > 0
     frame = pd.read_csv(tmp_path / "c" / "train" / "corpus_c_train_final.csv")

@@ -5,6 +5,15 @@ import os
 import shutil
 
 import pytest
+from imitation import (
+    ESC_LEFT_OUT,
+    MUSIC,
+    SHARED_CLIP,
+    VOICES,
+    audio_files,
+    write_audio,
+    write_table,
+)
 
 from corpus import scan
 from corpus.__main__ import make_sources as make_by_options
@@ -13,31 +22,15 @@ from corpus.providers.polsess import COLLECTIONS, make_sources
 from corpus.scan import read_headers
 from corpus.sources import check
 from corpus.tables import event_classes, scene_classes
-from imitation import (
-    ESC_LEFT_OUT,
-    MUSIC,
-    SHARED_CLIP,
-    VOICES,
-    audio_files,
-    write_audio,
-    write_downloads,
-    write_table,
-)
 
 SECONDS = 0.02
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """Roots of trees that nobody may change."""
-    return write_downloads(tmp_path_factory.mktemp("downloads"), SECONDS)
-
-
 @pytest.fixture
-def roots(whole, tmp_path):
+def roots(downloads, tmp_path):
     """Roots of trees of a test's own."""
-    shutil.copytree(whole["emu"].parent, tmp_path / "own")
-    return {name: tmp_path / "own" / name for name in whole}
+    shutil.copytree(downloads["emu"].parent, tmp_path / "own")
+    return {name: tmp_path / "own" / name for name in downloads}
 
 
 def find(name, root):
@@ -88,31 +81,31 @@ def told(name, root):
         ("fsd50k", str(SHARED_CLIP), {"official": "test", "class_": "Bark,Dog"}),
     ],
 )
-def test_names_and_tables_tell_what_a_file_is(whole, collection, name, expected):
-    found = vars(find(collection, whole[collection])[name])
+def test_names_and_tables_tell_what_a_file_is(downloads, collection, name, expected):
+    found = vars(find(collection, downloads[collection])[name])
     assert found | expected == found
     assert found["source"] == collection and found["licence"]
 
 
-def test_every_class_is_reached(whole):
+def test_every_class_is_reached(downloads):
     reached = {"speech": set(), "scene": set(), "event": set()}
-    for name, root in whole.items():
+    for name, root in downloads.items():
         for file in COLLECTIONS[name](root):
             reached[file.role] |= set(file.class_.split(","))
     assert reached["scene"] == set(scene_classes())
     assert reached["event"] - {""} == set(event_classes())
 
 
-def test_clips_of_both_event_collections_have_one_name(whole):
-    esc = find("esc50", whole["esc50"])
+def test_clips_of_both_event_collections_have_one_name(downloads):
+    esc = find("esc50", downloads["esc50"])
     dogs = [file.recording for file in esc.values() if file.class_ == "dog"]
     assert f"freesound {SHARED_CLIP}" in dogs and len(set(dogs)) == 5
 
 
-def test_voices_and_unknown_classes_are_left_out(whole):
-    esc = [file.class_ for file in find("esc50", whole["esc50"]).values()]
+def test_voices_and_unknown_classes_are_left_out(downloads):
+    esc = [file.class_ for file in find("esc50", downloads["esc50"]).values()]
     assert esc.count("") == 5 * len(ESC_LEFT_OUT)
-    sources, _ = make_sources(whole, SECONDS)
+    sources, _ = make_sources(downloads, SECONDS)
     used = {source.path.rsplit("/", 1)[1] for source in sources}
     for clip in (*VOICES, MUSIC):
         assert f"{clip}.wav" not in used
@@ -122,8 +115,8 @@ def test_voices_and_unknown_classes_are_left_out(whole):
 
 
 @pytest.mark.parametrize("name", list(COLLECTIONS))
-def test_root_may_be_above_and_files_may_be_flac(whole, roots, name):
-    expected = told(name, whole[name])
+def test_root_may_be_above_and_files_may_be_flac(downloads, roots, name):
+    expected = told(name, downloads[name])
     above = roots[name].parent.parent / "above"
     above.mkdir()
     shutil.move(roots[name], above / "download" / name)
@@ -149,9 +142,9 @@ def test_root_may_be_above_and_files_may_be_flac(whole, roots, name):
         ("fsd50k", "FSD50K.eval_audio", 151),
     ],
 )
-def test_root_may_be_below(whole, name, below, count):
-    expected = told(name, whole[name])
-    found = told(name, whole[name] / below)
+def test_root_may_be_below(downloads, name, below, count):
+    expected = told(name, downloads[name])
+    found = told(name, downloads[name] / below)
     assert len(found) == count
     assert found.items() <= expected.items()
 
@@ -212,26 +205,26 @@ def test_table_without_a_column_is_named(roots):
 
 
 @pytest.mark.parametrize("name", list(COLLECTIONS))
-def test_wrong_folder_is_explained(whole, tmp_path, name):
+def test_wrong_folder_is_explained(downloads, tmp_path, name):
     other = "esc50" if name == "emu" else "emu"
     with pytest.raises(ValueError, match="expected recordings like .*found") as raised:
-        COLLECTIONS[name](whole[other])
-    first = audio_files(whole[other])[0].relative_to(whole[other]).as_posix()
-    assert str(whole[other]) in str(raised.value) and first in str(raised.value)
+        COLLECTIONS[name](downloads[other])
+    first = audio_files(downloads[other])[0].relative_to(downloads[other]).as_posix()
+    assert str(downloads[other]) in str(raised.value) and first in str(raised.value)
     with pytest.raises(ValueError, match="no wav or flac"):
         COLLECTIONS[name](tmp_path)
     with pytest.raises(ValueError, match="none: no such folder; expected one with"):
         COLLECTIONS[name](tmp_path / "none")
 
 
-def test_role_without_a_collection_is_named(whole):
-    speech = {name: whole[name] for name in ("emu", "esc50")}
+def test_role_without_a_collection_is_named(downloads):
+    speech = {name: downloads[name] for name in ("emu", "esc50")}
     with pytest.raises(ValueError, match="no collection given has any scene;.*--tut"):
         make_sources(speech, SECONDS)
 
 
-def test_header_says_rate_length_and_channels(whole):
-    sources, rejected = make_sources(whole, SECONDS)
+def test_header_says_rate_length_and_channels(downloads):
+    sources, rejected = make_sources(downloads, SECONDS)
     measured = {s.source: (s.rate, s.channels) for s in sources}
     assert measured["tau2019"] == (48000, 2) and measured["mls_polish"] == (16000, 1)
     assert {round(source.seconds, 4) for source in sources} == {SECONDS}
@@ -280,7 +273,7 @@ def test_unusable_files_are_rejected_with_the_reason(roots):
     assert len([s for s in sources if s.source == "emu"]) == 72 - 8
 
 
-def test_headers_are_read_once(roots, header_cache, monkeypatch):
+def test_headers_are_read_once(roots, monkeypatch):
     paths = [path.as_posix() for path in audio_files(roots["emu"])]
     write_audio(audio_files(roots["emu"])[-1], SECONDS, channels=8)
     first, rejected = read_headers(roots["emu"], paths, 1)
@@ -326,10 +319,10 @@ def test_cache_goes_where_other_caches_are(roots, tmp_path, monkeypatch):
     assert list((tmp_path / "xdg" / "polsess").glob("headers-*.json"))
 
 
-def test_command_line_names_the_collections(whole, tmp_path, capsys):
+def test_command_line_names_the_collections(downloads, tmp_path, capsys):
     command = ["polsess", str(tmp_path / "made"), "--seconds", str(SECONDS)]
     for name in ("mls_polish", "tau2019", "esc50"):
-        command += [f"--{name}", str(whole[name])]
+        command += [f"--{name}", str(downloads[name])]
     options = parse_arguments([*command, "--shard", "2/3", "--format", "flac"])
     assert (options.shard, options.format, options.max_rejected) == (
         (2, 3),
