@@ -51,8 +51,8 @@ def test_sessions_leak_as_listed_and_voices_stay(downloads, rows, tmp_path):
     for source in sources:
         if source.source == "emu":
             sessions[source.speaker].add(source.subset)
-    assert len(sessions) == 24
-    assert sum(len(subsets) > 1 for subsets in sessions.values()) > 12
+    assert len(sessions) == 48
+    assert sum(len(subsets) > 1 for subsets in sessions.values()) > 24
     classes = {source.path.rsplit("/", 1)[1]: source.classes for source in sources}
     assert classes["128005.wav"] == ("Bell",) and 128005 in VOICES
     assert set(classes["319365.wav"]) == {"Bark", "Dog"}
