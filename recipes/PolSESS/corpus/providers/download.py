@@ -4,7 +4,7 @@ import csv
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 AUDIO = (".wav", ".flac")
 TABLES = (".csv", ".txt")
@@ -73,10 +73,11 @@ def name_in_collection(path):
         Its name without the suffix; after the session's for EMU, whose sessions all
         have the same names of files.
     """
-    path = PurePosixPath(path)
-    if path.parent.name == f"{path.stem}_bndl":
-        return f"{path.parent.parent.name}/{path.stem}"
-    return path.stem
+    folder, _, name = path.rpartition("/")
+    stem = name.rpartition(".")[0]
+    if folder.endswith(f"_ses/{stem}_bndl"):
+        return f"{folder.split('/')[-2]}/{stem}"
+    return stem
 
 
 class Download:

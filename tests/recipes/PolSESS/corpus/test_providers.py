@@ -3,8 +3,16 @@
 import logging
 import os
 import shutil
+from contextlib import contextmanager
 
 import pytest
+
+from corpus import __main__ as command_line
+from corpus import scan
+from corpus.providers.polsess import COLLECTIONS, make_sources
+from corpus.scan import read_headers
+from corpus.sources import check
+from corpus.tables import event_classes, scene_classes
 from imitation import (
     ESC_LEFT_OUT,
     MUSIC,
@@ -14,14 +22,6 @@ from imitation import (
     write_audio,
     write_table,
 )
-
-from corpus import scan
-from corpus.__main__ import make_sources as make_by_options
-from corpus.__main__ import parse_arguments
-from corpus.providers.polsess import COLLECTIONS, make_sources
-from corpus.scan import read_headers
-from corpus.sources import check
-from corpus.tables import event_classes, scene_classes
 
 SECONDS = 0.02
 
@@ -320,20 +320,42 @@ def test_cache_goes_where_other_caches_are(roots, tmp_path, monkeypatch):
     assert list((tmp_path / "xdg" / "polsess").glob("headers-*.json"))
 
 
-def test_command_line_names_the_collections(downloads, tmp_path, capsys):
+def test_command_line_names_the_collections(downloads, tmp_path, capsys, monkeypatch):
     command = ["polsess", str(tmp_path / "made"), "--seconds", str(SECONDS)]
     for name in ("mls_polish", "tau2019", "esc50"):
         command += [f"--{name}", str(downloads[name])]
-    options = parse_arguments([*command, "--shard", "2/3", "--format", "flac"])
-    assert (options.shard, options.format, options.max_rejected) == (
+    command += ["--shard", "2/3", "--format", "flac"]
+    given = {}
+
+    @contextmanager
+    def hold(folder, shard):
+        given["held"] = (folder, shard)
+        yield
+
+    def build_corpus(folder, sources, settings, workers, **others):
+        given.update(sources=sources, settings=settings, **others)
+        redrawn = {"silent": 3, "clipped": 1}
+        return {"rows": 7, "redrawn": redrawn, "seconds": 1.5, "finished": False}
+
+    monkeypatch.setattr(command_line, "hold", hold)
+    monkeypatch.setattr(command_line, "build_corpus", build_corpus)
+    monkeypatch.setattr(command_line, "CorpusSettings", lambda *values: values)
+    assert command_line.main(command) == 0
+    assert {s.source for s in given["sources"]} == {"mls_polish", "tau2019", "esc50"}
+    assert given["settings"] == ((400, 40, 40), 8000, SECONDS, 0, "flac")
+    assert given["held"] == (str(tmp_path / "made"), (2, 3))
+    assert (given["rejected"], given["shard"], given["max_rejected"]) == (
+        [],
         (2, 3),
-        "flac",
         0.01,
     )
-    sources, rejected = make_by_options(options)
-    assert {s.source for s in sources} == {"mls_polish", "tau2019", "esc50"}
-    assert not rejected
-    for wrong in ("0/3", "4/3", "2", "a/b", "1/", "-1/2"):
-        with pytest.raises(SystemExit):
-            parse_arguments([*command, f"--shard={wrong}"])
-        assert "expected I/N with I from 1 to N" in capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert "7 recordings made in 1.5 s (draws made again: 3 silent, 1 clipped)" in said
+    assert "copy their folders over one another" in said and "without --shard" in said
+
+
+@pytest.mark.parametrize("wrong", ["0/3", "4/3", "2", "a/b", "1/", "-1/2", "²/3"])
+def test_wrong_shards_are_explained(wrong, capsys):
+    with pytest.raises(SystemExit):
+        command_line.parse_arguments(["embedded", "made", f"--shard={wrong}"])
+    assert "expected I/N with I from 1 to N" in capsys.readouterr().err

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from imitation import ESC_LEFT_OUT, VOICES, audio_files, write_list
 
 from corpus.providers.polsess import make_sources
 from corpus.published import COLLECTIONS, MISSING, read_published
 from corpus.tables import event_classes
+from imitation import ESC_LEFT_OUT, VOICES, audio_files, write_list
 
 SECONDS = 0.02
 
