@@ -120,7 +120,7 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         corpus = Path(temporary) / "corpus"
         if options.source:
-            sources = folder.make_sources(options.source, split=(70, 15, 15))
+            sources, _ = folder.make_sources(options.source, split=(70, 15, 15))
         else:
             begin = time.perf_counter()
             sources = embedded.make_sources(corpus)

@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from corpus.build import CorpusSettings, build_corpus
-from corpus.locks import hold
-from corpus.providers import embedded, folder
+from corpus.audio import FORMATS
+from corpus.build import RATES, CorpusSettings, build_corpus, claim_corpus
+from corpus.locks import LOCK, hold
+from corpus.providers import embedded, folder, polsess
 from corpus.sources import read_sources
 
 
@@ -21,10 +23,37 @@ def parse_arguments(arguments=None):
         metavar=("TRAIN", "VAL", "TEST"),
         help="recordings per subset (default: 400 40 40)",
     )
-    common.add_argument("--rate", type=int, default=8000, help="Hz: 8000 or 16000")
+    common.add_argument(
+        "--rate", type=int, choices=RATES, default=8000, help="Hz (default: 8000)"
+    )
+    common.add_argument(
+        "--both_rates",
+        action="store_true",
+        help="only rows that are within the limit at 8 and at 16 kHz: corpora of both "
+        "rates then have the same; takes three times as long",
+    )
     common.add_argument("--seconds", type=float, default=4.0, help="of a recording")
     common.add_argument("--seed", type=int, default=0)
+    common.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="wav",
+        help="of the recordings (default: wav)",
+    )
     common.add_argument("--workers", type=int, help="processes (default: all cores)")
+    common.add_argument(
+        "--shard",
+        type=parse_shard,
+        metavar="I/N",
+        help="make the I-th of N parts only, e.g. each on a machine of its own",
+    )
+    common.add_argument(
+        "--max_rejected",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="of the sources that may be unusable (default: 0.01)",
+    )
 
     parser = argparse.ArgumentParser(prog="python -m corpus", description=__doc__)
     providers = parser.add_subparsers(dest="provider", required=True)
@@ -32,6 +61,21 @@ def parse_arguments(arguments=None):
         "embedded",
         parents=[common],
         help="synthetic speech and sounds, for trying things out, not for results",
+    )
+    of_polsess = providers.add_parser(
+        "polsess",
+        parents=[common],
+        help="the seven public collections that PolSESS is made of, or some of them",
+    )
+    for name in polsess.COLLECTIONS:
+        of_polsess.add_argument(
+            f"--{name}", metavar="DIR", help="folder of the unpacked download"
+        )
+    of_polsess.add_argument(
+        "--published",
+        metavar="LIST",
+        help="published list (CSV or .mat) that says what is in which subset; it leaks "
+        "speakers. Default: a split that does not",
     )
     of_folder = providers.add_parser(
         "folder", parents=[common], help="your recordings, described by a manifest"
@@ -60,21 +104,53 @@ def parse_arguments(arguments=None):
     return parser.parse_args(arguments)
 
 
+def parse_shard(text):
+    """Returns I/N as a tuple of two int, of which I counts from 1."""
+    shard, _, count = text.partition("/")
+    if not (shard.isdecimal() and count.isdecimal() and 1 <= int(shard) <= int(count)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected I/N with I from 1 to N, e.g. 2/4"
+        )
+    return int(shard), int(count)
+
+
 def make_sources(options):
-    """Returns the source list of the provider that was asked for."""
+    """Returns the sources and the rejected ones of the provider that was asked for."""
     if options.provider == "embedded":
         print(
             "Embedded corpus: synthetic speech and sounds, for trying things out. "
             "Scores on it say nothing about real recordings."
         )
-        return embedded.make_sources(options.out, options.seed, workers=options.workers)
+        sources = embedded.make_sources(
+            options.out, options.seed, workers=options.workers
+        )
+        return sources, []
     if options.provider == "list":
-        return read_sources(options.source)
+        return read_sources(options.source), []
+    scan = {"max_rejected": options.max_rejected, "workers": options.workers}
+    if options.provider == "polsess":
+        given = {name: getattr(options, name) for name in polsess.COLLECTIONS}
+        roots = {name: root for name, root in given.items() if root}
+        return polsess.make_sources(roots, options.seconds, options.published, **scan)
     wrong = [pair for pair in options.treat if pair.count("=") != 1]
     if wrong:
         raise ValueError(f"--treat {wrong[0]}: expected CLASS=KNOWN_CLASS")
     treat = dict(pair.split("=") for pair in options.treat)
-    return folder.make_sources(options.source, options.manifest, options.split, treat)
+    return folder.make_sources(
+        options.source, options.manifest, options.split, treat, **scan
+    )
+
+
+def describe_split(options):
+    """Returns how the provider splits its sources, to be read."""
+    if options.provider == "polsess":
+        if options.published:
+            return f"as published ({Path(options.published).name})"
+        return "so that no speaker, place or Freesound clip is in two subsets"
+    if options.provider == "folder":
+        shares = "/".join(f"{share:g}" for share in options.split)
+        return f"{shares} by speaker and by original recording"
+    return CorpusSettings.split
 
 
 def main(arguments=None):
@@ -82,19 +158,42 @@ def main(arguments=None):
     options = parse_arguments(arguments)
     try:
         settings = CorpusSettings(
-            tuple(options.rows), options.rate, options.seconds, options.seed
+            tuple(options.rows),
+            options.rate,
+            options.seconds,
+            options.seed,
+            options.format,
+            describe_split(options),
+            options.both_rates,
         )
-        with hold(options.out):
+        # Shards in one folder prepare it one after the other, then work side by side.
+        with hold(options.out, wait=options.shard is not None):
+            sources, rejected = make_sources(options)
+            claim_corpus(Path(options.out), sources, settings)
+        shard = "-{}-of-{}".format(*options.shard) if options.shard else ""
+        with hold(options.out, name=LOCK + shard):
             made = build_corpus(
-                options.out, make_sources(options), settings, options.workers
+                options.out,
+                sources,
+                settings,
+                options.workers,
+                rejected=rejected,
+                max_rejected=options.max_rejected,
+                shard=options.shard,
             )
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    redrawn = ", ".join(f"{count} {why}" for why, count in made["redrawn"].items())
     print(
-        f"{options.out}: {made['rows']} recordings made in {made['seconds']} s "
-        f"({made['redrawn']} draws were silent or clipped and drawn again)"
+        f"{options.out}: {made['rows']} recordings made in {made['seconds']} s (draws "
+        f"made again: {redrawn or 'none'})"
     )
+    if not made["finished"]:
+        print(
+            "This is one shard. When all are made, copy their folders over one another "
+            "and give the command again without --shard: it finishes the corpus"
+        )
     return 0
 
 

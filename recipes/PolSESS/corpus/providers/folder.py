@@ -1,10 +1,11 @@
 """Provider `folder`: any folder of recordings with a manifest.
 
 The manifest is a CSV in that folder with the columns path, role (or kind), class,
-speaker (or speaker_id) and optionally language, source (or source_repo), transcript and
-recording. Speakers and the original recordings of scenes and events are split
-disjointly over train, val and test. Files that share the stem up to the first dash
-count as parts of one original recording, unless the column recording says otherwise.
+speaker (or speaker_id) and optionally language, source (or source_repo), transcript,
+licence (or license) and recording. Speakers and the original recordings of scenes and
+events are split disjointly over train, val and test. Files that share the stem up to
+the first dash count as parts of one original recording, unless the column recording
+says otherwise.
 """
 
 import csv
@@ -12,16 +13,26 @@ from collections import defaultdict
 from pathlib import Path
 
 from corpus import keyed
-from corpus.sources import SUBSETS, Source, check, read_header
+from corpus.scan import check_rejected, read_headers
+from corpus.sources import MEASURED, SUBSETS, Source, check
 
 ALIASES = {
     "role": ("role", "kind"),
     "speaker": ("speaker", "speaker_id"),
     "source": ("source", "source_repo"),
+    "licence": ("licence", "license"),
 }
+COPIED = ("path", "role", "speaker", "source", "transcript", "licence", "recording")
 
 
-def make_sources(folder, manifest="manifest.csv", split=(80, 10, 10), treat=None):
+def make_sources(
+    folder,
+    manifest="manifest.csv",
+    split=(80, 10, 10),
+    treat=None,
+    max_rejected=0.01,
+    workers=None,
+):
     """Returns the source list of a folder with a manifest.
 
     Arguments
@@ -36,17 +47,23 @@ def make_sources(folder, manifest="manifest.csv", split=(80, 10, 10), treat=None
         with fewer than three members goes to train as a whole.
     treat : dict, optional
         Class names of the manifest that are to be treated as a known class.
+    max_rejected : float
+        Share of the recordings that may be unusable.
+    workers : int, optional
+        Processes; default: as many as there are cores.
 
     Returns
     -------
     list of Source
         With absolute paths.
+    list of Rejected
+        Recordings that cannot be used.
 
     Raises
     ------
     ValueError
-        Naming the manifest's line, for a class that the tables do not know, a missing
-        column or an unreadable file.
+        Naming the manifest's line, for a class that the tables do not know or a missing
+        column; if more recordings than max_rejected cannot be used.
     """
     folder = Path(folder).resolve()
     path = folder / manifest
@@ -76,22 +93,23 @@ def make_sources(folder, manifest="manifest.csv", split=(80, 10, 10), treat=None
     for number, row in enumerate(rows, start=2):
         source, group, unit = _read_row(row, f"{path}, line {number}", treat or {})
         groups[group][unit].append((source, number))
-    sources = []
+    placed = []
     for group, units in groups.items():
         for unit, subset in _split(units, group, split).items():
             for fields, number in units[unit]:
-                where = f"{path}, line {number}"
-                audio = folder / fields["path"].replace("\\", "/")
-                try:
-                    rate, frames, channels = read_header(audio)
-                except ValueError as error:
-                    raise ValueError(f"{where}: {audio} {error}") from error
-                found = {"subset": subset, "path": audio.as_posix()}
-                found |= {"rate": rate, "frames": frames, "channels": channels}
-                source = Source(**fields | found)
-                check(source, where)
-                sources.append(source)
-    return sorted(sources, key=lambda source: source.path)
+                audio = (folder / fields["path"].replace("\\", "/")).as_posix()
+                fields |= {"path": audio, "subset": subset}
+                placed.append((fields, f"{path}, line {number}"))
+    paths = [fields["path"] for fields, _ in placed]
+    headers, rejected = read_headers(folder, paths, workers)
+    check_rejected(rejected, len(paths), max_rejected)
+    sources = []
+    for fields, where in placed:
+        if fields["path"] in headers:
+            measured = dict(zip(MEASURED, headers[fields["path"]], strict=True))
+            sources.append(Source(**fields, **measured))
+            check(sources[-1], where)
+    return sorted(sources, key=lambda source: source.path), rejected
 
 
 def _read_row(row, where, treat):
@@ -103,20 +121,19 @@ def _read_row(row, where, treat):
                 return row[alias].strip()
         return ""
 
-    fields = {name: cell(name) for name in ("path", "role", "speaker", "source")}
+    fields = {name: cell(name) for name in COPIED}
     if not fields["path"] or not fields["role"]:
         raise ValueError(
             f"{where}: columns path and role (or kind) must be there and not be empty"
         )
-    fields["transcript"] = cell("transcript")
     fields["class_"] = ",".join(treat.get(name, name) for name in _classes(row))
     stem = Path(fields["path"]).stem
     if fields["role"] == "speech":
         group = ("speech", fields["source"], cell("language"))
         return fields, group, fields["speaker"] or fields["path"]
-    recording = fields["recording"] = cell("recording") or stem.split("-")[0]
     # One original recording may hold scenes and events; it still must not be split.
-    return fields, ("sound",), recording
+    fields["recording"] = fields["recording"] or stem.split("-")[0]
+    return fields, ("sound",), fields["recording"]
 
 
 def _classes(row):

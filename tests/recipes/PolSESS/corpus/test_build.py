@@ -35,7 +35,7 @@ RECIPE = Path(__file__).parents[4] / "recipes" / "PolSESS"
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     folder = write_folder(tmp_path_factory.mktemp("recordings"))
-    return make_sources(folder, split=(60, 20, 20))
+    return make_sources(folder, split=(60, 20, 20))[0]
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +314,7 @@ def test_full_disk_is_an_error_that_names_the_file(sources, tmp_path):
 
 def test_both_rates_have_the_same_rows(tmp_path):
     folder = write_folder(tmp_path / "loud", level=0.19)
-    sources = make_sources(folder, split=(60, 20, 20))
+    sources, _ = make_sources(folder, split=(60, 20, 20))
     made = {}
     for rate in (8000, 16000):
         for both in (False, True):
@@ -458,7 +458,7 @@ def test_silent_and_clipping_draws_are_drawn_again(tmp_path):
     folder = write_folder(tmp_path / "loud", level=0.22)
     silent = folder / "speech" / "s0_0.wav"
     soundfile.write(silent, np.zeros(16000), 16000, "PCM_16")
-    sources = make_sources(folder, split=(60, 20, 20))
+    sources, _ = make_sources(folder, split=(60, 20, 20))
     made = build_corpus(tmp_path / "c", sources, SETTINGS, workers=2, progress=False)
     assert made["redrawn"]["silent"] > 0 and made["redrawn"]["limited"] > 0
     frame = pd.read_csv(tmp_path / "c" / "train" / "corpus_c_train_final.csv")

@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import pytest
 
-from corpus.providers.folder import make_sources
+from corpus.providers import folder as provider
 from corpus.sources import read_sources, write_sources
 from tiny_sources import write_folder
 
@@ -13,6 +13,13 @@ from tiny_sources import write_folder
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("recordings"))
+
+
+def make_sources(folder, **settings):
+    """Returns the sources of a folder of which none is rejected."""
+    sources, rejected = provider.make_sources(folder, workers=1, **settings)
+    assert not rejected
+    return sources
 
 
 def read_manifest(folder):
@@ -89,13 +96,36 @@ def test_manifests_of_spreadsheets_are_understood_or_explained(folder):
         make_sources(folder, split=(0, 0, 0))
 
 
-def test_unreadable_file_and_missing_manifest_are_named(folder, tmp_path):
+def test_unreadable_files_are_rejected(folder, tmp_path):
     (folder / "speech" / "text.wav").write_text("no audio", encoding="utf-8")
     name = change_manifest(folder, tmp_path, 0, path="speech/text.wav")
-    with pytest.raises(ValueError, match="line 2.*text.wav cannot be read"):
-        make_sources(folder, manifest=name)
+    count = len(read_manifest(folder))
+    sources, rejected = provider.make_sources(folder, name, max_rejected=0.02)
+    assert len(sources) == count - 1
+    ((path, reason),) = [(one.path, one.reason) for one in rejected]
+    assert path == (folder / "speech" / "text.wav").as_posix()
+    assert reason.startswith("cannot be read as audio")
+    with pytest.raises(ValueError, match=f"1 of {count} sources.*text.wav: cannot be"):
+        provider.make_sources(folder, name)
     with pytest.raises(FileNotFoundError, match="none.csv: no manifest"):
-        make_sources(folder, manifest="none.csv")
+        provider.make_sources(folder, "none.csv")
+
+
+@pytest.mark.parametrize("column", ["licence", "license"])
+def test_recordings_and_licences_are_kept(folder, tmp_path, column):
+    rows = [row | {column: "CC0", "recording": ""} for row in read_manifest(folder)]
+    rows[0]["recording"] = "booth"
+    with open(folder / f"{column}.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    sources = make_sources(folder, manifest=f"{column}.csv")
+    assert {source.licence for source in sources} == {"CC0"}
+    recordings = {source.path: source.recording for source in sources}
+    for row in rows:  # what the split kept together
+        stem = row["path"].rsplit("/", 1)[1].split("-")[0]
+        expected = row["recording"] if row["role"] == "speech" else stem
+        assert recordings[(folder / row["path"]).as_posix()] == expected
 
 
 def test_source_list_needs_six_columns_and_relative_paths_start_at_it(folder):
