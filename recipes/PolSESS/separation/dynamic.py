@@ -60,14 +60,15 @@ class DynamicDataset(MixtureDataset):
     def epoch(self, epoch):
         """Returns pairs of index and row of an epoch, counted from 1."""
         first = (epoch - 1) * self.items
-        return [(index, self._row(index)) for index in range(first, first + self.items)]
+        return [(index, self.row(index)) for index in range(first, first + self.items)]
 
     def open(self, index):
         """Renders a row; returns it, and what returns its layers."""
         layers = self.renderer.render_row(self.planner, index).layers
-        return self._row(index), lambda name: layers[LAYERS.get(name, name)]
+        return self.row(index), lambda name: layers[LAYERS.get(name, name)]
 
-    def _row(self, index):
+    def row(self, index):
+        """Returns what is known of a row without rendering it."""
         scene_class = self.planner.scene_class(index)
         indoor = scene_classes()[scene_class].indoor
         return {"id": str(index), "indoor": indoor, "scene_class": scene_class}
