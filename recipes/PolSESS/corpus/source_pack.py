@@ -185,9 +185,8 @@ def _places(sources, sample_rate):
     """Returns a dict from path to the slice of the role's array that holds a file."""
     places, end = {}, 0
     for source in sources:
-        if source.path not in places:
-            start, end = end, end + round(source.frames * sample_rate / source.rate)
-            places[source.path] = slice(start, end)
+        start, end = end, end + round(source.frames * sample_rate / source.rate)
+        places[source.path] = slice(start, end)
     return places
 
 
