@@ -203,7 +203,13 @@ def _describe(sources, sample_rate):
 
 def _times(sources, list_folder):
     """Returns a digest of the files' sizes and times."""
-    stats = [Path(list_folder, source.path).stat() for source in sources]
+    try:
+        stats = [Path(list_folder, source.path).stat() for source in sources]
+    except OSError as error:
+        raise ValueError(
+            f"{error.filename}: cannot be read ({error.strerror}). Mend the file, or "
+            "take its row out of the source list"
+        ) from error
     return _digest([(stat.st_size, stat.st_mtime_ns) for stat in stats])
 
 

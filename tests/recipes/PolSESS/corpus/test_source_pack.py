@@ -209,9 +209,12 @@ def test_what_cannot_be_decoded_is_left_out_and_drawn_again(folder, sources, wor
         assert np.array_equal(pack.read(segment), read)
 
 
-def test_a_file_that_is_no_audio_is_named(folder, sources):
+def test_a_file_that_is_no_audio_or_not_there_is_named(folder, sources):
     (folder / "a.wav").write_bytes(b"no audio")
     with pytest.raises(ValueError, match="a.wav: cannot be read as audio"):
+        pack_sources(folder / "pack", sources, folder, RATE, workers=1)
+    (folder / "a.wav").unlink()
+    with pytest.raises(ValueError, match="a.wav: cannot be read .* take its row out"):
         pack_sources(folder / "pack", sources, folder, RATE, workers=1)
     assert not list((folder / "pack").glob("*.npy*"))
 
