@@ -48,6 +48,7 @@ bench: .venv/main.installed
 	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/loaders.py
 	$(BIN)/python benchmarks/corpus_speed.py
+	$(BIN)/python benchmarks/dynamic_mixing.py
 	$(BIN)/python benchmarks/prepare_scale.py
 	$(BIN)/python benchmarks/separate_file.py
 

@@ -77,6 +77,7 @@ def prepare_polsess(
     workers=None,
     skip_prep=False,
     pack=False,
+    packed=SUBSETS,
 ):
     """Writes train.csv, val.csv, test.csv and audit.json of a PolSESS corpus.
 
@@ -109,6 +110,8 @@ def prepare_polsess(
         Also copy the audio into one array a layer (see corpus.pack), unless this was
         done: in ``<data_folder>/packed`` if True, else in a folder of the corpus' name
         in the one given.
+    packed : tuple of str
+        The subsets that pack is for.
 
     Raises
     ------
@@ -129,8 +132,8 @@ def prepare_polsess(
             f"skip_prep is set but {', '.join(absent)} do not exist. "
             "Run once with skip_prep=False"
         )
-    for subset, manifest in manifests.items() if pack else ():
-        folder = packs_folder(pack, data_folder) / subset
+    for subset in packed if pack else ():
+        folder, manifest = packs_folder(pack, data_folder) / subset, manifests[subset]
         pack_subset(folder, manifest, data_folder, LAYERS, sample_rate, workers)
 
 

@@ -97,7 +97,7 @@ def pack_subset(folder, manifest, data_folder, layers, sample_rate, workers=None
     if _current(folder, description, files, read).keys() == files.keys():
         logger.info(f"The pack {folder} is up to date.")
         return
-    _make_folder(folder)
+    make_folder(folder)
     with hold(folder, wait=True):
         done = _current(folder, description, files, read)  # maybe by another process
         if not done:
@@ -239,7 +239,8 @@ def _open(folder, shapes):
     return arrays
 
 
-def _make_folder(folder):
+def make_folder(folder):
+    """Makes a folder for packs; raises OSError if it may not be written to."""
     remedy = "Pack into another folder: pack=FOLDER"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -249,15 +250,20 @@ def _make_folder(folder):
         raise OSError(f"{folder}: may not be written to. {remedy}")
 
 
-def _write_layers(folder, files, frames, read, workers):
-    """Writes the arrays of layers, one after the other, each by all workers."""
-    count = sum(map(len, files.values()))
-    need, free = 2 * count * frames, shutil.disk_usage(folder).free
+def check_space(folder, samples):
+    """Raises OSError if the disk is too small for as many samples of 16 bits."""
+    need, free = 2 * samples, shutil.disk_usage(folder).free
     if need > free:
         raise OSError(
             f"{folder}: packing takes {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB are "
             "free. Make room, or pack into another folder: pack=FOLDER"
         )
+
+
+def _write_layers(folder, files, frames, read, workers):
+    """Writes the arrays of layers, one after the other, each by all workers."""
+    count = sum(map(len, files.values()))
+    check_space(folder, count * frames)
     with (
         worker_pool(workers) as pool,
         tqdm(desc=f"{folder.name}: packing", total=count, unit="file") as bar,

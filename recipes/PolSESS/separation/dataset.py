@@ -1,5 +1,6 @@
 """From manifest rows to batches: mixtures of a variant, and their targets."""
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,11 +79,77 @@ class Batch:
         )
 
 
-class VariantDataset(torch.utils.data.Dataset):
-    """Rows of a manifest, each readable in any variant that fits it.
+class MixtureDataset(torch.utils.data.Dataset):
+    """Recordings, each in any variant that fits it.
 
-    Items are looked up by (index of the row, variant), so that an item does not depend
-    on the epoch, the worker or anything else.
+    Items are looked up by (index of the recording, variant), so that an item does not
+    depend on the epoch, the worker or anything else. Subclasses say which recordings
+    there are: ``epoch`` returns an epoch's pairs of index and row, ``open`` a
+    recording's row and a function that returns a layer of it by name, in steps of 16
+    bits: int16, or float32.
+
+    Arguments
+    ---------
+    task : str
+        SB, EB or ES.
+    """
+
+    def __init__(self, task):
+        self.task, self.targets = task, targets(task)
+
+    def __getitem__(self, key):
+        """Returns a mixture [time], its sources [sources, time] and its row."""
+        batch = self.__getitems__([key])
+        return batch.mixtures[0].numpy(), batch.targets[0].numpy(), batch.rows[0]
+
+    def __getitems__(self, keys):
+        """Returns the Batch of a list of keys; DataLoaders ask for it."""
+        opened = [self.open(index) for index, _ in keys]
+        variants = [variant for _, variant in keys]
+        rows = [
+            row | {"variant": variant}
+            for (row, _), variant in zip(opened, variants, strict=True)
+        ]
+        mixes = [layer("mix") for _, layer in opened]
+        frames = len(mixes[0])
+        if any(len(mix) != frames for mix in mixes):
+            lengths = {row["mix"]: len(m) for row, m in zip(rows, mixes, strict=True)}
+            raise ValueError(
+                "Recordings of one corpus have one length; these have "
+                f"{lengths} samples. Check the corpus with verify_audio: True"
+            )
+        mixtures = np.empty((len(keys), frames), np.float32)
+        sources = np.empty((len(keys), len(self.targets), frames), np.float32)
+        layers = [layer for _, layer in opened]
+        for arrays in zip(rows, layers, mixes, mixtures, sources, strict=True):
+            self._render(*arrays)
+        return Batch(torch.from_numpy(mixtures), torch.from_numpy(sources), rows)
+
+    def _render(self, row, read, mix, mixture, sources):
+        """Writes a mixture and its sources; reads only the layers that these need."""
+
+        def layer(name):
+            samples = read(name)
+            if samples.shape != mix.shape:
+                raise ValueError(
+                    f"{row[name]}: {len(samples)} samples, but its mix {row['mix']} "
+                    f"has {len(mix)}. Check the corpus with verify_audio: True"
+                )
+            return samples
+
+        mixture[:] = mix
+        for name in removed_layers(row["variant"], self.task, row["indoor"]):
+            mixture -= layer(name)
+        for source, (first, *others) in zip(sources, self.targets, strict=True):
+            source[:] = layer(first)
+            for name in others:
+                source += layer(name)
+        mixture *= STEP
+        sources *= STEP
+
+
+class VariantDataset(MixtureDataset):
+    """Rows of a manifest, the same in every epoch.
 
     Arguments
     ---------
@@ -95,62 +162,23 @@ class VariantDataset(torch.utils.data.Dataset):
     """
 
     def __init__(self, rows, task, pack=None):
-        self.rows, self.task, self.pack = rows, task, pack
-        self.targets = targets(task)
+        super().__init__(task)
+        self.rows, self.pack = rows, pack
 
     def __len__(self):
         return len(self.rows)
 
-    def __getitem__(self, key):
-        """Returns a mixture [time], its sources [sources, time] and its row."""
-        batch = self.__getitems__([key])
-        return batch.mixtures[0].numpy(), batch.targets[0].numpy(), batch.rows[0]
+    def epoch(self, epoch):
+        """Returns all rows, with their indices."""
+        del epoch
+        return enumerate(self.rows)
 
-    def __getitems__(self, keys):
-        """Returns the Batch of a list of keys; DataLoaders ask for it."""
-        rows = [self.rows[index] | {"variant": variant} for index, variant in keys]
-        mixes = [self._read(index, "mix") for index, _ in keys]
-        frames = len(mixes[0])
-        if any(len(mix) != frames for mix in mixes):
-            lengths = {row["mix"]: len(m) for row, m in zip(rows, mixes, strict=True)}
-            raise ValueError(
-                "Recordings of one corpus have one length; these have "
-                f"{lengths} samples. Check the corpus with verify_audio: True"
-            )
-        mixtures = np.empty((len(keys), frames), np.float32)
-        sources = np.empty((len(keys), len(self.targets), frames), np.float32)
-        for key, *arrays in zip(keys, mixes, mixtures, sources, strict=True):
-            self._render(*key, *arrays)
-        return Batch(torch.from_numpy(mixtures), torch.from_numpy(sources), rows)
-
-    def _render(self, index, variant, mix, mixture, sources):
-        """Writes a mixture and its sources; reads only the layers that these need."""
+    def open(self, index):
+        """Returns a row, and what reads its layers."""
         row = self.rows[index]
-
-        def layer(name):
-            samples = self._read(index, name)
-            if samples.shape != mix.shape:
-                raise ValueError(
-                    f"{row[name]}: {len(samples)} samples, but its mix {row['mix']} "
-                    f"has {len(mix)}. Check the corpus with verify_audio: True"
-                )
-            return samples
-
-        mixture[:] = mix
-        for name in removed_layers(variant, self.task, row["indoor"]):
-            mixture -= layer(name)
-        for source, (first, *others) in zip(sources, self.targets, strict=True):
-            source[:] = layer(first)
-            for name in others:
-                source += layer(name)
-        mixture *= STEP
-        sources *= STEP
-
-    def _read(self, index, name):
-        """Returns a layer of a row in steps of 16 bits: int16, or float32."""
         if self.pack:
-            return self.pack.read(index, name)
-        return _read_wav(self.rows[index], name)
+            return row, functools.partial(self.pack.read, index)
+        return row, functools.partial(_read_wav, row)
 
     def pairs(self, per_variant):
         """Returns the fixed (index, variant) pairs of a validation or test.
@@ -182,7 +210,7 @@ def _read_wav(row, name):
 
 
 def collate(batch):
-    """Returns the Batch that VariantDataset made: a DataLoader must not collate it."""
+    """Returns the Batch that the dataset made: a DataLoader must not collate it."""
     return batch
 
 
@@ -195,7 +223,7 @@ class EpochSampler(torch.utils.data.Sampler):
 
     Arguments
     ---------
-    dataset : VariantDataset
+    dataset : MixtureDataset
     curriculum : Curriculum
     seed : int
     rank, world_size : int
@@ -213,7 +241,7 @@ class EpochSampler(torch.utils.data.Sampler):
         if epoch == self.epoch:
             return
         drawn = []
-        for index, row in enumerate(self.dataset.rows):
+        for index, row in self.dataset.epoch(epoch):
             variant = self.curriculum.draw(self.seed, epoch, row["id"], row["indoor"])
             if variant is not None:
                 place = keyed.integer(self.seed, epoch, row["id"], "order")

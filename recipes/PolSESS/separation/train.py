@@ -24,29 +24,24 @@ from speechbrain.utils.distributed import (
     ddp_barrier,
     ddp_init_group,
     if_main_process,
-    run_on_main,
 )
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
 import search
 from command_line import as_flags
-from corpus import keyed
 from corpus.atomic import replacing
-from corpus.build import CorpusSettings, build_corpus
 from corpus.locks import hold
-from corpus.pack import Pack, packs_folder
-from corpus.providers.embedded import make_sources
 from curriculum import Curriculum
 from curve import plot_learning_curve
-from dataset import EpochSampler, VariantDataset, collate, read_manifest
+from dataset import EpochSampler, collate
 from evaluation import format_table, score, write_results
 from export import export_model
 from loggers import log, start_loggers
 from masking import separate
 from memory import keep_freed_memory
 from metrics import improvable_si_sdr, permute_to_best, pit_loss
-from polsess_prepare import prepare_polsess
+from preparation import find_corpus, make_datasets
 from state import TrainState
 from steps import CarefulBrain, TrainingStopped
 
@@ -54,6 +49,7 @@ logger = get_logger(__name__)
 # Keys that may change while a run goes on; any other needs a new output_folder.
 FREE_KEYS = (
     "data_folder",
+    "source_list",
     "corpus",
     "embedded_folder",
     "embedded_items",
@@ -294,43 +290,6 @@ class Separation(CarefulBrain):
         )
 
 
-def find_corpus(hparams):
-    """Returns the corpus folder and name; without one, makes the embedded corpus."""
-    folder = hparams["data_folder"]
-    if folder:
-        return folder, Path(folder).resolve().name
-    folder = hparams["embedded_folder"]
-    logger.warning(
-        f"data_folder is not given: using the embedded corpus in {folder}, synthetic "
-        "speech and sounds for trying things out. Its scores are not results."
-    )
-    items = hparams["embedded_items"]
-    held_out = max(4, items // 10)
-    settings = CorpusSettings((items, held_out, held_out), hparams["sample_rate"])
-
-    def make():
-        with hold(folder, wait=True):
-            build_corpus(folder, make_sources(folder), settings)
-
-    run_on_main(make)
-    return folder, "embedded (synthetic, for trying things out; no results)"
-
-
-def dataio_prep(hparams, data_folder):
-    """Returns the datasets of train, val and test by name."""
-    datasets = {}
-    for subset in ("train", "val", "test"):
-        manifest = Path(hparams["save_folder"]) / f"{subset}.csv"
-        items = hparams["train_items"] if subset == "train" else None
-        rows = read_manifest(manifest, data_folder, items)
-        pack = None
-        if hparams["pack"]:
-            folder = packs_folder(hparams["pack"], data_folder) / subset
-            pack = Pack(folder, manifest, rows)
-        datasets[subset] = VariantDataset(rows, hparams["task"], pack)
-    return datasets
-
-
 def test(brain, dataset):
     """Tests the best checkpoint; writes and prints results, returns their source."""
     hparams = brain.hparams
@@ -428,21 +387,7 @@ def run(hparams_file, hparams, run_opts, overrides):
     output_folder = Path(hparams["output_folder"])
     sb.create_experiment_directory(str(output_folder))
     data_folder, hparams["corpus"] = find_corpus(hparams)
-    run_on_main(
-        prepare_polsess,
-        kwargs={
-            "data_folder": data_folder,
-            "save_folder": hparams["save_folder"],
-            "sample_rate": hparams["sample_rate"],
-            "strict": hparams["strict"],
-            "verify_audio": hparams["verify_audio"],
-            "skip_prep": hparams["skip_prep"],
-            "pack": hparams["pack"],
-        },
-    )
-    datasets = dataio_prep(hparams, data_folder)
-    ids = [row["id"] for name in ("train", "val") for row in datasets[name].rows]
-    hparams["rows"] = keyed.name(*ids)  # tells corpora apart, wherever they are
+    datasets, hparams["rows"] = make_datasets(hparams, data_folder)
     brain = Separation(
         modules=hparams["modules"],
         opt_class=hparams["opt_class"],

@@ -1,0 +1,273 @@
+"""Keeps the sources of each role in one int16 array at the corpus' rate.
+
+    <pack>/sources/<role>.npy     [samples], the role's files end to end, mono
+    <pack>/sources/<role>.json    what it was packed from; written last
+
+Opening, decoding and resampling files is then done once, not for every mixture. What is
+read differs from what read_segment gives for the same segment in this:
+
+- Samples are rounded to 16 bits, those beyond full scale limited. 16-bit mono files at
+  the corpus' rate are the same to the bit.
+- Files of another rate are resampled as a whole, so that a segment has no filter edges
+  of its own, and begins up to one sample earlier.
+- Segments of another speed are resampled twice.
+- The last sample of a segment may be 0 where it ends with its file.
+"""
+
+import functools
+import json
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from speechbrain.utils.logger import get_logger
+from tqdm import tqdm
+
+from corpus.atomic import replacing
+from corpus.locks import hold
+from corpus.pack import check_space, make_folder
+from corpus.plan import Segment
+from corpus.render import FULL_SCALE, DrawAgain, read_segment, resample
+from corpus.sources import ROLES
+from corpus.workers import worker_pool
+
+logger = get_logger(__name__)
+
+REMEDY = "Start again with pack to pack the sources anew"
+
+
+def pack_sources(folder, sources, list_folder, sample_rate, workers=None):
+    """Packs sources, or the roles of them whose packs are not complete and current.
+
+    A source that cannot be decoded is left out with a warning: its place stays empty,
+    and drawing it is drawing again.
+
+    Arguments
+    ---------
+    folder : Path
+        Where the arrays go. Nothing is written if they are there.
+    sources : list of Source
+    list_folder : str or Path
+        Where relative source paths start.
+    sample_rate : int
+        Hz.
+    workers : int, optional
+        Processes; default: as many as there are cores.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to, or the disk is too small.
+    ValueError
+        If a source cannot be opened.
+    """
+    roles = {role: [s for s in sources if s.role == role] for role in ROLES}
+    wanted = {
+        role: _describe(mine, sample_rate) | {"files": _times(mine, list_folder)}
+        for role, mine in roles.items()
+    }
+
+    def missing():
+        return [role for role in ROLES if not _is_current(folder, role, wanted[role])]
+
+    if not missing():
+        logger.info(f"The pack {folder} is up to date.")
+        return
+    make_folder(folder)
+    with hold(folder, wait=True):
+        todo = missing()  # maybe packed by another process
+        for role in todo:
+            for name in _files(folder, role):
+                name.unlink(missing_ok=True)
+        check_space(folder, sum(wanted[role]["samples"] for role in todo))
+        for role in todo:
+            write = functools.partial(_write, list_folder, sample_rate)
+            _write_role(folder, role, roles[role], wanted[role], write, workers)
+
+
+class SourcePack:
+    """Segments of sources, read from their pack.
+
+    Arrays are opened when a process first reads, so packs can be sent to the workers
+    of a DataLoader however these are started.
+
+    Arguments
+    ---------
+    folder : str or Path
+        From pack_sources.
+    sources : list of Source
+        What was packed.
+    sample_rate : int
+        Hz.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing, or not all, was packed.
+    ValueError
+        If the pack is of other sources or another rate.
+    """
+
+    def __init__(self, folder, sources, sample_rate):
+        self.folder, self.sample_rate = Path(folder), sample_rate
+        self.places, self.described = {}, {}
+        for role in ROLES:
+            mine = [source for source in sources if source.role == role]
+            self.places[role] = _places(mine, sample_rate)
+            self.described[role] = described = _read_description(folder, role)
+            if not _matches(described, _describe(mine, sample_rate)):
+                raise ValueError(
+                    f"{folder}: the {role} sources in it are not those of the source "
+                    f"list. {REMEDY}"
+                )
+
+    @functools.cached_property
+    def arrays(self):
+        """The memory-mapped arrays by role."""
+        arrays = {}
+        for role, described in self.described.items():
+            if _read_description(self.folder, role) != described:
+                raise ValueError(
+                    f"{self.folder} was packed anew since this run began. Start it "
+                    "again"
+                )
+            path, _ = _files(self.folder, role)
+            try:
+                array = np.lib.format.open_memmap(path, "r")
+            except (ValueError, OSError) as error:
+                raise ValueError(
+                    f"{path}: damaged ({error}). Delete it. {REMEDY}"
+                ) from error
+            arrays[role] = np.asarray(array)  # whose slices are quicker than a memmap's
+        return arrays
+
+    def __getstate__(self):
+        return {key: value for key, value in vars(self).items() if key != "arrays"}
+
+    def read(self, segment):
+        """Returns a segment like read_segment, but for what the module says.
+
+        Arguments
+        ---------
+        segment : Segment
+
+        Returns
+        -------
+        numpy.ndarray, [time], float64
+
+        Raises
+        ------
+        DrawAgain
+            If one of its clips could not be decoded.
+        """
+        role = segment.clips[0].role
+        for clip in segment.clips:
+            if clip.path in self.described[role]["rejected"]:
+                detail = self.described[role]["rejected"][clip.path]
+                raise DrawAgain("unreadable", clip.path, detail)
+        pieces = [self.arrays[role][self.places[role][c.path]] for c in segment.clips]
+        whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        rate, speed = self.sample_rate, segment.speed
+        length = round(segment.frames * rate * 100 / (segment.rate * speed))
+        start = segment.start * rate // segment.rate
+        piece = whole[start : start - (-length * speed // 100)]
+        signal = resample(piece / float(FULL_SCALE), speed, 100)[:length]
+        if len(signal) < length:
+            signal = np.pad(signal, (0, length - len(signal)))
+        return signal
+
+
+def _files(folder, role):
+    return Path(folder, f"{role}.npy"), Path(folder, f"{role}.json")
+
+
+def _places(sources, sample_rate):
+    """Returns a dict from path to the slice of the role's array that holds a file."""
+    places, end = {}, 0
+    for source in sources:
+        start, end = end, end + round(source.frames * sample_rate / source.rate)
+        places[source.path] = slice(start, end)
+    return places
+
+
+def _describe(sources, sample_rate):
+    """Returns what a role's array is a function of, beside the files' content."""
+    listed = [(source.path, source.rate, source.frames) for source in sources]
+    places = _places(sources, sample_rate).values()
+    return {
+        "sample_rate": sample_rate,
+        "samples": max((place.stop for place in places), default=0),
+        "sources": _digest(listed),
+    }
+
+
+def _times(sources, list_folder):
+    """Returns a digest of the files' sizes and times."""
+    try:
+        stats = [Path(list_folder, source.path).stat() for source in sources]
+    except OSError as error:
+        raise ValueError(
+            f"{error.filename}: cannot be read ({error.strerror}). Mend the file, or "
+            "take its row out of the source list"
+        ) from error
+    return _digest([(stat.st_size, stat.st_mtime_ns) for stat in stats])
+
+
+def _digest(values):
+    return blake2b(repr(values).encode(), digest_size=16).hexdigest()
+
+
+def _read_description(folder, role):
+    _, path = _files(folder, role)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist. {REMEDY}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _is_current(folder, role, wanted):
+    if not all(path.exists() for path in _files(folder, role)):
+        return False
+    return _matches(_read_description(folder, role), wanted)
+
+
+def _matches(described, wanted):
+    return all(described[key] == value for key, value in wanted.items())
+
+
+def _write_role(folder, role, sources, description, write, workers):
+    """Writes a role's array by all workers, then its description."""
+    path, description_path = _files(folder, role)
+    places = _places(sources, description["sample_rate"])
+    files = list({source.path: source for source in sources}.values())
+    rejected = {}
+    with (
+        replacing(path) as part,
+        worker_pool(workers) as pool,
+        tqdm(desc=f"packing {role}", total=len(files), unit="file") as bar,
+    ):
+        shape = (description["samples"],)
+        empty = np.lib.format.open_memmap(part, "w+", np.int16, shape)
+        write = functools.partial(write, part, empty.offset)
+        starts = [place.start for place in places.values()]
+        for source, reason in pool.map(write, files, starts, chunksize=4):
+            bar.update()
+            if reason:
+                rejected[source] = reason
+                logger.warning(f"{source}: {reason}. It is left out of {path}")
+    with replacing(description_path) as part:
+        part.write_text(json.dumps(description | {"rejected": rejected}), "utf-8")
+
+
+def _write(list_folder, sample_rate, path, offset, source, start):
+    """Writes a source to an array; returns its path and why it was left out, or ""."""
+    whole = Segment((source,), 0, source.frames)
+    try:
+        signal = read_segment(whole, list_folder, sample_rate)
+    except DrawAgain as error:
+        return source.path, error.detail
+    limited = np.clip(np.round(signal * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
+    # Not by memory map: when the disk is full, that kills the process.
+    with open(path, "r+b") as array:
+        array.seek(offset + 2 * start)
+        array.write(limited.astype(np.int16).tobytes())
+    return source.path, ""
