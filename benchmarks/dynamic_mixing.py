@@ -95,7 +95,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         temporary = Path(name)
         if options.source:
-            sources = folder.make_sources(options.source, split=options.split)
+            sources, _ = folder.make_sources(options.source, split=options.split)
         else:
             sources = embedded.make_sources(temporary)
         write_sources(temporary / "sources.csv", sources)

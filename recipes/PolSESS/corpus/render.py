@@ -135,7 +135,8 @@ def resample(signal, rate, sample_rate):
     By soxr's 20-bit linear-phase filter, better than the 16 bits that are written.
     """
     if rate != sample_rate:
-        signal = soxr.resample(signal, rate, sample_rate)
+        length = round(len(signal) * sample_rate / rate)
+        signal = soxr.resample(signal, rate, sample_rate)[:length]
     return signal.astype(np.float64)
 
 

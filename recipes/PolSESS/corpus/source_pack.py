@@ -171,7 +171,7 @@ class SourcePack:
         length = round(segment.frames * rate * 100 / (segment.rate * speed))
         start = segment.start * rate // segment.rate
         piece = whole[start : start - (-length * speed // 100)]
-        signal = resample(piece / float(FULL_SCALE), speed, 100)[:length]
+        signal = resample(piece / np.float32(FULL_SCALE), speed, 100)[:length]
         if len(signal) < length:
             signal = np.pad(signal, (0, length - len(signal)))
         return signal

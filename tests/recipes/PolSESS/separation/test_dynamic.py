@@ -34,7 +34,7 @@ ROWS, SEED, SECONDS = 12, 3, 0.5
 def corpus(tmp_path_factory):
     """A corpus of sources that are in its folder, at their own rate."""
     corpus = tmp_path_factory.mktemp("dynamic") / "tiny"
-    found = folder_provider.make_sources(
+    found, _ = folder_provider.make_sources(
         write_folder(corpus / "recordings"), split=(50, 25, 25)
     )
     sources = [
@@ -224,7 +224,7 @@ def test_speed_raises_a_tone_by_its_ratio(tmp_path, speed, packed):
     for path in (recordings / "speech").glob("*.wav"):
         samples = 0.1 * np.sin(2 * np.pi * 500 * time)
         soundfile.write(path, samples, RATE)
-    write_sources(tmp_path / "sources.csv", folder_provider.make_sources(recordings))
+    write_sources(tmp_path / "sources.csv", folder_provider.make_sources(recordings)[0])
     pack = None
     if packed:
         sources = train_sources(tmp_path / "sources.csv")
