@@ -1,6 +1,7 @@
 """Imitated downloads, and a cache of headers that is not the user's own."""
 
 import pytest
+
 from imitation import write_downloads
 
 

@@ -5,11 +5,11 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 
 import pytest
-from imitation import SHARED_CLIP
 
 from corpus.providers.download import Found
 from corpus.providers.polsess import COLLECTIONS, make_sources
 from corpus.splits import speaker_disjoint
+from imitation import SHARED_CLIP
 
 SECONDS = 0.02
 
