@@ -114,7 +114,7 @@ def test_unreadable_files_are_rejected(folder, tmp_path):
 @pytest.mark.parametrize("column", ["licence", "license"])
 def test_recordings_and_licences_are_kept(folder, tmp_path, column):
     rows = [row | {column: "CC0", "recording": ""} for row in read_manifest(folder)]
-    rows[0]["recording"] = "booth"
+    rows[0]["recording"], rows[-1]["recording"] = "booth", "tape"
     with open(folder / f"{column}.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
@@ -124,7 +124,7 @@ def test_recordings_and_licences_are_kept(folder, tmp_path, column):
     recordings = {source.path: source.recording for source in sources}
     for row in rows:  # what the split kept together
         stem = row["path"].rsplit("/", 1)[1].split("-")[0]
-        expected = row["recording"] if row["role"] == "speech" else stem
+        expected = row["recording"] or ("" if row["role"] == "speech" else stem)
         assert recordings[(folder / row["path"]).as_posix()] == expected
 
 

@@ -27,10 +27,15 @@ SECONDS = 0.02
 
 
 @pytest.fixture
-def roots(downloads, tmp_path):
-    """Roots of trees of a test's own."""
-    shutil.copytree(downloads["emu"].parent, tmp_path / "own")
-    return {name: tmp_path / "own" / name for name in downloads}
+def own(downloads, tmp_path):
+    """A function that returns the root of a tree of a test's own."""
+
+    def copy(name):
+        if not (tmp_path / "own" / name).exists():
+            shutil.copytree(downloads[name], tmp_path / "own" / name)
+        return tmp_path / "own" / name
+
+    return copy
 
 
 def find(name, root):
@@ -115,11 +120,11 @@ def test_voices_and_unknown_classes_are_left_out(downloads):
 
 
 @pytest.mark.parametrize("name", list(COLLECTIONS))
-def test_root_may_be_above_and_files_may_be_flac(downloads, roots, name):
+def test_root_may_be_above_and_files_may_be_flac(downloads, own, name):
     expected = told(name, downloads[name])
-    above = roots[name].parent.parent / "above"
+    above = own(name).parent.parent / "above"
     above.mkdir()
-    shutil.move(roots[name], above / "download" / name)
+    shutil.move(own(name), above / "download" / name)
     for path in audio_files(above):
         path.rename(path.with_suffix(".flac"))
     assert told(name, above) == expected
@@ -150,13 +155,13 @@ def test_root_may_be_below(downloads, name, below, count):
     assert found.items() <= expected.items()
 
 
-def test_copies_of_a_file_count_once(roots):
-    path = audio_files(roots["tau2019"])[0]
+def test_copies_of_a_file_count_once(own):
+    path = audio_files(own("tau2019"))[0]
     shutil.copy(path, path.with_suffix(".flac"))
-    inner = roots["tau2019"] / "TAU-urban-acoustic-scenes-2019-development" / "audio"
+    inner = own("tau2019") / "TAU-urban-acoustic-scenes-2019-development" / "audio"
     inner.mkdir(parents=True)
     shutil.copy(path, inner)
-    assert len(COLLECTIONS["tau2019"](roots["tau2019"])) == 80
+    assert len(COLLECTIONS["tau2019"](own("tau2019"))) == 80
 
 
 def test_scenes_may_be_told_by_the_table_alone(tmp_path):
@@ -172,13 +177,13 @@ def test_scenes_may_be_told_by_the_table_alone(tmp_path):
     assert found["1"].recording == "tau2019 tram-lyon-1"
 
 
-def test_levels_of_wham_may_be_spelled_out_and_named_without_wav(roots):
-    table = roots["wham_noise"] / "metadata" / "noise_meta_tr.csv"
-    expected = told("wham_noise", roots["wham_noise"])
+def test_levels_of_wham_may_be_spelled_out_and_named_without_wav(own):
+    table = own("wham_noise") / "metadata" / "noise_meta_tr.csv"
+    expected = told("wham_noise", own("wham_noise"))
     text = table.read_text().replace(".wav", "")
     text = text.replace(",h,", ",High,").replace(",l,", ",low,")
     table.write_text(text)
-    assert told("wham_noise", roots["wham_noise"]) == expected
+    assert told("wham_noise", own("wham_noise")) == expected
 
 
 @pytest.mark.parametrize(
@@ -190,19 +195,19 @@ def test_levels_of_wham_may_be_spelled_out_and_named_without_wav(roots):
         ("tut2017", "*/**/*.txt", r"no scene is known.*audio/b020_90_100.wav<TAB>"),
     ],
 )
-def test_missing_tables_are_named(roots, name, table, message):
-    for path in roots[name].glob(table):
+def test_missing_tables_are_named(own, name, table, message):
+    for path in own(name).glob(table):
         path.unlink()
     with pytest.raises(ValueError, match=message) as raised:
-        COLLECTIONS[name](roots[name])
-    assert str(roots[name]) in str(raised.value)
+        COLLECTIONS[name](own(name))
+    assert str(own(name)) in str(raised.value)
 
 
-def test_table_without_a_column_is_named(roots):
-    table = roots["esc50"] / "meta" / "esc50.csv"
+def test_table_without_a_column_is_named(own):
+    table = own("esc50") / "meta" / "esc50.csv"
     table.write_text(table.read_text().replace("category", "label", 1))
     with pytest.raises(ValueError, match="esc50.csv: columns missing: category; found"):
-        COLLECTIONS["esc50"](roots["esc50"])
+        COLLECTIONS["esc50"](own("esc50"))
 
 
 @pytest.mark.parametrize("name", list(COLLECTIONS))
@@ -233,10 +238,10 @@ def test_header_says_rate_length_and_channels(downloads):
     assert not rejected
 
 
-def test_short_recordings_are_left_out_and_counted(roots, caplog):
-    write_audio(audio_files(roots["emu"])[0], SECONDS / 2)
+def test_short_recordings_are_left_out_and_counted(downloads, own, caplog):
+    write_audio(audio_files(own("emu"))[0], SECONDS / 2)
     with caplog.at_level(logging.WARNING):
-        sources, rejected = make_sources(roots, SECONDS)
+        sources, rejected = make_sources(downloads | {"emu": own("emu")}, SECONDS)
     assert not rejected and min(source.seconds for source in sources) >= SECONDS
     assert f"shorter than {SECONDS} s: 1 of emu" in caplog.text
     assert caplog.text.count("shorter than") == 1
@@ -245,8 +250,8 @@ def test_short_recordings_are_left_out_and_counted(roots, caplog):
     )
 
 
-def test_unusable_files_are_rejected_with_the_reason(roots):
-    wide, coarse, fast, empty, text, cut, void, link = audio_files(roots["emu"])[:8]
+def test_unusable_files_are_rejected_with_the_reason(downloads, own):
+    wide, coarse, fast, empty, text, cut, void, link = audio_files(own("emu"))[:8]
     write_audio(wide, SECONDS, channels=8)
     write_audio(coarse, SECONDS, subtype="PCM_U8")
     write_audio(fast, SECONDS, rate=192000)
@@ -257,8 +262,10 @@ def test_unusable_files_are_rejected_with_the_reason(roots):
     link.unlink()
     link.symlink_to("nowhere.wav")
     with pytest.raises(ValueError, match=r"8 of \d+ sources.*more than 0.5%.*--max"):
-        make_sources(roots, SECONDS, max_rejected=0.005)
-    sources, rejected = make_sources(roots, SECONDS, max_rejected=0.02)
+        make_sources(downloads | {"emu": own("emu")}, SECONDS, max_rejected=0.005)
+    sources, rejected = make_sources(
+        downloads | {"emu": own("emu")}, SECONDS, max_rejected=0.02
+    )
     reasons = {one.path: one.reason for one in rejected}
     for path, reason in (
         (wide, "8 channels, expected 1 or 2"),
@@ -275,21 +282,21 @@ def test_unusable_files_are_rejected_with_the_reason(roots):
     assert len([s for s in sources if s.source == "emu"]) == 144 - 8
 
 
-def test_headers_are_read_once(roots, monkeypatch):
-    paths = [path.as_posix() for path in audio_files(roots["emu"])]
-    write_audio(audio_files(roots["emu"])[-1], SECONDS, channels=8)
-    first, rejected = read_headers(roots["emu"], paths, 1)
+def test_headers_are_read_once(own, monkeypatch):
+    paths = [path.as_posix() for path in audio_files(own("emu"))]
+    write_audio(audio_files(own("emu"))[-1], SECONDS, channels=8)
+    first, rejected = read_headers(own("emu"), paths, 1)
     assert len(first) == len(paths) - 1 and len(rejected) == 1
 
     def refuse(path):
         raise ValueError("looked at")
 
     monkeypatch.setattr(scan, "read_header", refuse)
-    again, rejected = read_headers(roots["emu"], paths, 1)
+    again, rejected = read_headers(own("emu"), paths, 1)
     assert again == first
     assert [one.path for one in rejected] == paths[-1:]  # might have been mended
     os.utime(paths[0])
-    _, rejected = read_headers(roots["emu"], paths, 1)
+    _, rejected = read_headers(own("emu"), paths, 1)
     assert [one.path for one in rejected] == [paths[0], paths[-1]]
 
 
@@ -303,30 +310,30 @@ def test_headers_are_read_once(roots, monkeypatch):
         lambda text: text.replace("16000", '"fast"'),
     ],
 )
-def test_unsound_cache_is_as_none(roots, tmp_path, monkeypatch, damage):
-    paths = [path.as_posix() for path in audio_files(roots["emu"])]
+def test_unsound_cache_is_as_none(own, tmp_path, monkeypatch, damage):
+    paths = [path.as_posix() for path in audio_files(own("emu"))]
     monkeypatch.setenv("POLSESS_CACHE", str(tmp_path / "cache"))
-    expected = read_headers(roots["emu"], paths, 1)
+    expected = read_headers(own("emu"), paths, 1)
     (cache,) = (tmp_path / "cache").iterdir()
     sound = cache.read_text()
     cache.write_text(damage(sound))
     assert cache.read_text() != sound
-    assert read_headers(roots["emu"], paths, 1) == expected
+    assert read_headers(own("emu"), paths, 1) == expected
     assert cache.read_text() == sound
 
 
-def test_unwritable_cache_is_as_none(roots, monkeypatch):
-    paths = [path.as_posix() for path in audio_files(roots["emu"])]
-    expected = read_headers(roots["emu"], paths, 1)
+def test_unwritable_cache_is_as_none(own, monkeypatch):
+    paths = [path.as_posix() for path in audio_files(own("emu"))]
+    expected = read_headers(own("emu"), paths, 1)
     monkeypatch.setenv("POLSESS_CACHE", paths[0])  # a file is no folder
-    assert read_headers(roots["emu"], paths, 1) == expected
+    assert read_headers(own("emu"), paths, 1) == expected
 
 
-def test_cache_goes_where_other_caches_are(roots, tmp_path, monkeypatch):
-    paths = [path.as_posix() for path in audio_files(roots["emu"])]
+def test_cache_goes_where_other_caches_are(own, tmp_path, monkeypatch):
+    paths = [path.as_posix() for path in audio_files(own("emu"))]
     monkeypatch.delenv("POLSESS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    read_headers(roots["emu"], paths, 1)
+    read_headers(own("emu"), paths, 1)
     assert list((tmp_path / "xdg" / "polsess").glob("headers-*.json"))
 
 
