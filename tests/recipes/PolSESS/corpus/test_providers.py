@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-from contextlib import contextmanager
 
 import pytest
 
@@ -335,40 +334,6 @@ def test_cache_goes_where_other_caches_are(own, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     read_headers(own("emu"), paths, 1)
     assert list((tmp_path / "xdg" / "polsess").glob("headers-*.json"))
-
-
-def test_command_line_names_the_collections(downloads, tmp_path, capsys, monkeypatch):
-    command = ["polsess", str(tmp_path / "made"), "--seconds", str(SECONDS)]
-    for name in ("mls_polish", "tau2019", "esc50"):
-        command += [f"--{name}", str(downloads[name])]
-    command += ["--shard", "2/3", "--format", "flac"]
-    given = {}
-
-    @contextmanager
-    def hold(folder, shard):
-        given["held"] = (folder, shard)
-        yield
-
-    def build_corpus(folder, sources, settings, workers, **others):
-        given.update(sources=sources, settings=settings, **others)
-        redrawn = {"silent": 3, "clipped": 1}
-        return {"rows": 7, "redrawn": redrawn, "seconds": 1.5, "finished": False}
-
-    monkeypatch.setattr(command_line, "hold", hold)
-    monkeypatch.setattr(command_line, "build_corpus", build_corpus)
-    monkeypatch.setattr(command_line, "CorpusSettings", lambda *values: values)
-    assert command_line.main(command) == 0
-    assert {s.source for s in given["sources"]} == {"mls_polish", "tau2019", "esc50"}
-    assert given["settings"] == ((400, 40, 40), 8000, SECONDS, 0, "flac")
-    assert given["held"] == (str(tmp_path / "made"), (2, 3))
-    assert (given["rejected"], given["shard"], given["max_rejected"]) == (
-        [],
-        (2, 3),
-        0.01,
-    )
-    said = capsys.readouterr().out
-    assert "7 recordings made in 1.5 s (draws made again: 3 silent, 1 clipped)" in said
-    assert "copy their folders over one another" in said and "without --shard" in said
 
 
 @pytest.mark.parametrize("wrong", ["0/3", "4/3", "2", "a/b", "1/", "-1/2", "²/3"])
