@@ -15,15 +15,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 
 from corpus.build import FOLDERS, CorpusSettings, build_corpus
 from corpus.locks import hold
 from corpus.metadata import COLUMNS
+from corpus.pack import Pack, packs_folder
 from corpus.plan import Planner
 from corpus.providers.folder import make_sources
 from corpus.reverb import PlateParameters, plate_reverb
 from corpus.sources import Rejected, write_sources
 from corpus.tables import scene_classes, suited_events
+from dataset import VariantDataset, read_manifest
 from polsess_prepare import prepare_polsess
 from tiny_sources import write_folder
 
@@ -377,10 +380,25 @@ def test_flac_holds_the_same_samples(corpus, sources, tmp_path):
             soundfile.read(wav, dtype="int16")[0],
             soundfile.read(flac, dtype="int16")[0],
         )
-    prepare_polsess(
-        tmp_path / "tiny", tmp_path / "manifests", strict=True, verify_audio=True
-    )
-    manifest = pd.read_csv(tmp_path / "manifests" / "train.csv")
+    batches = {}
+    for made, checks in ((corpus, {}), (tmp_path / "tiny", {"verify_audio": True})):
+        manifests = tmp_path / made.parent.name
+        prepare_polsess(made, manifests, strict=True, pack=tmp_path / "pack", **checks)
+        rows = read_manifest(manifests / "train.csv", made)
+        pack = Pack(
+            packs_folder(tmp_path / "pack", made) / "train",
+            manifests / "train.csv",
+            rows,
+        )
+        for how in (None, pack):
+            dataset = VariantDataset(rows, "SB", how)
+            batch = dataset.__getitems__(dataset.pairs(per_variant=True))
+            batches[made, how] = (batch.mixtures, batch.targets)
+    first, *others = batches.values()
+    assert len(others) == 3 and len(first[0]) > 2 * 24
+    for mixtures, targets in others:
+        assert torch.equal(mixtures, first[0]) and torch.equal(targets, first[1])
+    manifest = pd.read_csv(manifests / "train.csv")
     assert manifest["mix"].str.endswith(".flac").all()
     assert not manifest["ID"].str.contains(".", regex=False).any()
 
