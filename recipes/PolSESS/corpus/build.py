@@ -223,15 +223,15 @@ def _too_many(unreadable, sources, max_rejected):
 
 def _make_folders(folder, subsets, shared):
     """Makes the folders; removes what a killed run left, unless others work here."""
+    if not shared:
+        for lock in folder.glob(f"{LOCK}-*"):  # those of shards
+            with hold(folder, name=lock.name):
+                pass
     for path in (folder / subset / name for subset in subsets for name in FOLDERS):
         path.mkdir(parents=True, exist_ok=True)
         if not shared:
             for leftover in path.glob("*.part"):
                 leftover.unlink()
-    if not shared:
-        for lock in folder.glob(f"{LOCK}-*"):  # those of shards
-            with hold(folder, name=lock.name):
-                pass
 
 
 def _make_rows(job, journal, workers, progress):

@@ -362,8 +362,11 @@ def test_a_missing_shard_is_made_and_a_running_one_waited_for(
         stdout=subprocess.PIPE,
     )
     assert other.stdout.readline() == b"held\n"
+    writing = folder / "train" / "mix" / "half.wav.part"
+    writing.touch()
     with pytest.raises(RuntimeError, match="another process is working"):
         build_corpus(folder, sources, SETTINGS, 1, False)
+    assert writing.exists()
     other.communicate()
     made = build_corpus(folder, sources, SETTINGS, 2, False)
     assert made["rows"] == 32 - (8 + 1 + 1)
