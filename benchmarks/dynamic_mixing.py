@@ -25,9 +25,9 @@ from corpus.plan import MixingRules, Planner  # noqa: E402
 from corpus.providers import embedded, folder  # noqa: E402
 from corpus.render import read_segment  # noqa: E402
 from corpus.source_pack import SourcePack, pack_sources  # noqa: E402
-from corpus.sources import write_sources  # noqa: E402
+from corpus.sources import read_sources, write_sources  # noqa: E402
 from dataset import collate  # noqa: E402
-from dynamic import DynamicDataset, train_sources, with_bank  # noqa: E402
+from dynamic import DynamicDataset, with_bank  # noqa: E402
 from report import RESULTS, Figure, write_report  # noqa: E402
 from variants import fitting  # noqa: E402
 
@@ -58,7 +58,8 @@ def figures(sources, list_folder, temporary, batches):
     pack_sources(temporary / "pack", sources, list_folder, RATE)
     packing = time.perf_counter() - begin
     pack = SourcePack(temporary / "pack", sources, RATE)
-    rules = with_bank(MixingRules(), sources)
+    usable = Planner(sources, "train", SECONDS, 0).scene_classes
+    rules = with_bank(MixingRules(), usable)
     planner = Planner(sources, "train", SECONDS, 0, rules)
     readers = {
         "packed": pack.read,
@@ -99,7 +100,8 @@ def main():
         else:
             sources = embedded.make_sources(temporary)
         write_sources(temporary / "sources.csv", sources)
-        sources = train_sources(temporary / "sources.csv")
+        listed = read_sources(temporary / "sources.csv")
+        sources = [source for source in listed if source.subset == "train"]
         rows = figures(sources, temporary, temporary, options.batches)
     kind = "recordings of a folder" if options.source else "embedded sources"
     title = f"Mixing on the fly in one loader process, {kind}, 4 s at 8 kHz"

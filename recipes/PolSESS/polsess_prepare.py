@@ -77,7 +77,7 @@ def prepare_polsess(
     workers=None,
     skip_prep=False,
     pack=False,
-    packed=SUBSETS,
+    subsets=SUBSETS,
 ):
     """Writes train.csv, val.csv, test.csv and audit.json of a PolSESS corpus.
 
@@ -110,8 +110,8 @@ def prepare_polsess(
         Also copy the audio into one array a layer (see corpus.pack), unless this was
         done: in ``<data_folder>/packed`` if True, else in a folder of the corpus' name
         in the one given.
-    packed : tuple of str
-        The subsets that pack is for.
+    subsets : tuple of str
+        Those to prepare; mixing on the fly needs no train.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def prepare_polsess(
         If a CSV, a rate or (strict, verify_audio, pack) the corpus is not right.
     """
     data_folder = Path(os.path.abspath(data_folder))
-    manifests = {subset: Path(save_folder, f"{subset}.csv") for subset in SUBSETS}
+    manifests = {subset: Path(save_folder, f"{subset}.csv") for subset in subsets}
     absent = [str(path) for path in manifests.values() if not path.exists()]
     if not skip_prep:
         _write_manifests(
@@ -132,18 +132,24 @@ def prepare_polsess(
             f"skip_prep is set but {', '.join(absent)} do not exist. "
             "Run once with skip_prep=False"
         )
-    for subset in packed if pack else ():
-        folder, manifest = packs_folder(pack, data_folder) / subset, manifests[subset]
+    for subset, manifest in manifests.items() if pack else ():
+        folder = packs_folder(pack, data_folder) / subset
         pack_subset(folder, manifest, data_folder, LAYERS, sample_rate, workers)
+
+
+def count_rows(data_folder, subset):
+    """Returns how many rows a subset of a corpus has."""
+    csv = find_csv(Path(os.path.abspath(data_folder)), subset)
+    return len(_read_csv(csv, ["mixFile"]))
 
 
 def _write_manifests(
     data_folder, manifests, sample_rate, strict, verify_audio, workers
 ):
     """Writes manifests (by subset) and audit.json, unless they are up to date."""
-    save_folder = manifests["train"].parent
+    save_folder = next(iter(manifests.values())).parent
     audit_path = save_folder / "audit.json"
-    csvs = {subset: find_csv(data_folder, subset) for subset in SUBSETS}
+    csvs = {subset: find_csv(data_folder, subset) for subset in manifests}
     fingerprint = {
         "data_folder": str(data_folder),
         "sample_rate": sample_rate,
@@ -161,7 +167,7 @@ def _write_manifests(
     for path in (*manifests.values(), audit_path):
         path.unlink(missing_ok=True)  # nothing that fails below leaves old ones
 
-    tables = {subset: _read_subset(csvs[subset], subset) for subset in SUBSETS}
+    tables = {subset: _read_subset(csv, subset) for subset, csv in csvs.items()}
     _check_files_exist(data_folder, tables, csvs)
     for table in tables.values():  # a corpus has one length, which any mix can tell
         table["frames"] = _count_frames(data_folder / table["mix"][0], sample_rate)

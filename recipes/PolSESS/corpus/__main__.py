@@ -5,10 +5,8 @@ import sys
 from pathlib import Path
 
 from corpus.audio import FORMATS
-from corpus.build import RATES, CorpusSettings, build_corpus, claim_corpus
-from corpus.locks import LOCK, hold
-from corpus.providers import embedded, folder, polsess
-from corpus.sources import read_sources
+from corpus.build import RATES, CorpusSettings, build_corpus, claim_corpus, hold_corpus
+from corpus.providers import embedded, folder, listed, polsess
 
 
 def parse_arguments(arguments=None):
@@ -125,9 +123,9 @@ def make_sources(options):
             options.out, options.seed, workers=options.workers
         )
         return sources, []
-    if options.provider == "list":
-        return read_sources(options.source), []
     scan = {"max_rejected": options.max_rejected, "workers": options.workers}
+    if options.provider == "list":
+        return listed.make_sources(options.source, **scan)
     if options.provider == "polsess":
         given = {name: getattr(options, name) for name in polsess.COLLECTIONS}
         roots = {name: root for name, root in given.items() if root}
@@ -146,10 +144,13 @@ def describe_split(options):
     if options.provider == "polsess":
         if options.published:
             return f"as published ({Path(options.published).name})"
-        return "so that no speaker, place or Freesound clip is in two subsets"
+        units = "speaker (of EMU: session), place or Freesound clip"
+        return f"so that no {units} is in two subsets"
     if options.provider == "folder":
         shares = "/".join(f"{share:g}" for share in options.split)
         return f"{shares} by speaker and by original recording"
+    if options.provider == "embedded":
+        return "by voice"
     return CorpusSettings.split
 
 
@@ -166,12 +167,10 @@ def main(arguments=None):
             describe_split(options),
             options.both_rates,
         )
-        # Shards in one folder prepare it one after the other, then work side by side.
-        with hold(options.out, wait=options.shard is not None):
+        with hold_corpus(options.out, options.shard) as prepared:
             sources, rejected = make_sources(options)
             claim_corpus(Path(options.out), sources, settings)
-        shard = "-{}-of-{}".format(*options.shard) if options.shard else ""
-        with hold(options.out, name=LOCK + shard):
+            prepared()
             made = build_corpus(
                 options.out,
                 sources,

@@ -20,8 +20,9 @@ import functools
 import json
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
-from hashlib import blake2b
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
@@ -104,7 +105,8 @@ def claim_corpus(folder, sources, settings):
         "format_version": FORMAT_VERSION,
         **asdict(settings),
         "rows": list(settings.rows),
-        "sources": blake2b(repr(sources).encode(), digest_size=16).hexdigest(),
+        # Not the paths: where sources are on disk changes nothing.
+        "sources": keyed.digest([replace(source, path="") for source in sources]),
     }
     path = folder / "corpus.json"
     if not path.exists():
@@ -125,6 +127,38 @@ def claim_corpus(folder, sources, settings):
         )
 
 
+@contextmanager
+def hold_corpus(folder, shard=None):
+    """Holds a corpus folder: as a whole, or side by side with its other shards.
+
+    Arguments
+    ---------
+    folder : str or Path
+    shard : tuple of int, optional
+        (i, n). Shards prepare the folder one after the other, then work side by side.
+
+    Yields
+    ------
+    callable
+        To be called when the folder is prepared: lets the next shard in.
+
+    Raises
+    ------
+    RuntimeError
+        If another process works there and this is no shard of the same kind.
+    """
+    with ExitStack() as working, ExitStack() as preparing:
+        preparing.enter_context(hold(folder, wait=shard is not None))
+        mine = "{}-{}-of-{}".format(LOCK, *shard) if shard else None
+        for lock in Path(folder).glob(f"{LOCK}-*"):
+            if not shard or not lock.name.endswith(f"-of-{shard[1]}"):
+                with hold(folder, name=lock.name):  # refused while it is being made
+                    pass
+        if shard:
+            working.enter_context(hold(folder, name=mine))
+        yield preparing.close if shard else lambda: None
+
+
 def build_corpus(
     folder,
     sources,
@@ -135,7 +169,7 @@ def build_corpus(
     max_rejected=0.01,
     shard=None,
 ):
-    """Makes a corpus, or goes on making it.
+    """Makes a corpus, or goes on making it; the folder is to be held.
 
     Arguments
     ---------
@@ -166,8 +200,6 @@ def build_corpus(
     ValueError
         If the folder holds another corpus, the sources do not suffice, or too many of
         them are unreadable.
-    RuntimeError
-        If a shard of it is being made, and this is none.
     """
     folder = Path(folder)
     counts = dict(zip(SUBSETS, settings.rows, strict=True))
@@ -181,24 +213,25 @@ def build_corpus(
     all_made = folder / "rejected.csv"  # is written when all rows are
     if not all_made.exists():
         _make_folders(folder, planners, shared=shard is not None)
-        journals, unreadable = {}, {}
+        journals = {
+            subset: Journal(folder / subset, counts[subset], shard)
+            for subset in planners
+        }
+        lost = {source.path: source.reason for source in rejected}
+        count = len(lost) + len({source.name for source in sources})
+        for _, redraws in chain(*journals.values()):
+            _note_unreadable(redraws, lost, count, max_rejected)
         for subset, planner in planners.items():
-            journals[subset] = Journal(folder / subset, counts[subset], shard)
             job = (planner, folder, settings)
             for redraws in _make_rows(job, journals[subset], workers, progress):
                 made += 1
                 redrawn.update(reason for reason, _, _ in redraws)
-                unreadable |= {path: detail for _, path, detail in redraws if path}
-                if len(unreadable) > max_rejected * len(sources):
-                    raise ValueError(_too_many(unreadable, sources, max_rejected))
+                _note_unreadable(redraws, lost, count, max_rejected)
         if not shard:
-            lost = {(source.path, source.reason) for source in rejected}
             for subset, journal in journals.items():
                 write_csvs(folder, subset, (row for row, _ in journal))
-                for _, redraws in journal:
-                    lost |= {(path, detail) for _, path, detail in redraws if path}
             with csv_writer(all_made, ("path", "reason")) as writer:
-                writer.writerows(sorted(lost))
+                writer.writerows(sorted(lost.items()))
     if all_made.exists():
         for subset in planners:
             remove_journals(folder / subset)
@@ -212,21 +245,21 @@ def build_corpus(
     }
 
 
-def _too_many(unreadable, sources, max_rejected):
-    path, detail = next(iter(unreadable.items()))
-    return (
-        f"{len(unreadable)} of {len(sources)} sources are unreadable, more than the "
-        f"{max_rejected:.2%} allowed, e.g. {path} {detail}. Download them again, or "
-        "allow more: --max_rejected"
-    )
+def _note_unreadable(redraws, lost, count, max_rejected):
+    """Adds a row's unreadable sources to those lost; raises if these are too many."""
+    unreadable = {name: detail for _, name, detail in redraws if name}
+    lost |= unreadable
+    if unreadable and len(lost) > max_rejected * count:
+        name, detail = unreadable.popitem()
+        raise ValueError(
+            f"{len(lost)} of {count} sources are unusable, more than the "
+            f"{max_rejected:.2%} allowed, e.g. {name} {detail}. Download them again, "
+            "or allow more: --max_rejected"
+        )
 
 
 def _make_folders(folder, subsets, shared):
     """Makes the folders; removes what a killed run left, unless others work here."""
-    if not shared:
-        for lock in folder.glob(f"{LOCK}-*"):  # those of shards
-            with hold(folder, name=lock.name):
-                pass
     for path in (folder / subset / name for subset in subsets for name in FOLDERS):
         path.mkdir(parents=True, exist_ok=True)
         if not shared:

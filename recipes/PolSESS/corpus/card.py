@@ -52,7 +52,7 @@ def write_card(folder, settings, sources):
         rejected = len(list(csv.reader(file))) - 1
     text = f"""# {folder.resolve().name}
 
-A PolSESS corpus: two Polish speakers at once, with an acoustic scene, a sound event and
+A PolSESS corpus: two speakers at once, with an acoustic scene, a sound event and
 reverberation, every layer a file of its own. Made by polsess-recipes
 {VERSION.read_text(encoding="utf-8").strip()}.
 
@@ -125,9 +125,10 @@ def _classes(tables, column, title):
 def _licences(sources):
     groups = defaultdict(Counter)
     for source in sources:
-        groups[source.source or "not named", source.role][source.licence] += 1
+        group = groups[source.source or "not named", source.role]
+        group[source.licence or "not known"] += 1
     return [("source", "role", "files", "licence")] + [
-        (*group, sum(licences.values()), ", ".join(sorted(licences)) or "not known")
+        (*group, sum(licences.values()), ", ".join(sorted(licences)))
         for group, licences in sorted(groups.items())
     ]
 

@@ -65,10 +65,10 @@ class Journal:
             yield keep
 
     def __iter__(self):
-        """Yields what is kept of each row of the subset, in order."""
+        """Yields what is kept of each row that is done, in order."""
         with ExitStack() as stack:
             files = [stack.enter_context(open(path, "rb")) for path in self.files]
-            for number, offset in self.place:
+            for number, offset in self.place[self.place[:, 0] >= 0]:
                 files[number].seek(offset)
                 yield json.loads(files[number].readline())[1:]
 

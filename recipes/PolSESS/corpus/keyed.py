@@ -25,6 +25,11 @@ def integer(*key):
     return int.from_bytes(digest, "big")
 
 
+def digest(values):
+    """Returns 32 hexadecimal digits that tell values apart by their ``repr``."""
+    return blake2b(repr(values).encode(), digest_size=16).hexdigest()
+
+
 def uniform(low, high, *key):
     """Returns a float drawn uniformly from [low, high)."""
     return low + (high - low) * (integer(*key) >> 11) / 2**53

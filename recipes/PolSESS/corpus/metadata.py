@@ -82,7 +82,7 @@ def cells(subset, made, names):
 
     def place(field, segment):
         return {
-            f"{field}OryginalPath": segment.path,
+            f"{field}OryginalPath": segment.name,
             f"{field}Start": segment.start + 1,
             f"{field}End": segment.start + segment.frames,
             f"{field}Source": segment.clips[0].source,

@@ -60,10 +60,11 @@ class MixingRules:
             bounds = getattr(self, name)
             if len(bounds) != 2 or not -100 <= bounds[0] <= bounds[1] <= 100:
                 raise ValueError(f"{name} {bounds}: expected [lowest, highest] in dB")
-        if any(bound != int(bound) for bound in self.ssr_range):
+        if not all(isinstance(bound, int) for bound in self.ssr_range):
             raise ValueError(f"ssr_range {self.ssr_range}: expected whole numbers")
         if not self.speeds or any(
-            speed != int(speed) or not 50 <= speed <= 200 for speed in self.speeds
+            not isinstance(speed, int) or not 50 <= speed <= 200
+            for speed in self.speeds
         ):
             raise ValueError(
                 f"speeds {self.speeds}: expected whole percentages from 50 to 200, "
@@ -101,9 +102,9 @@ class Segment:
         return self.clips[0].rate
 
     @property
-    def path(self):
-        """The clips' paths, joined with ``|``."""
-        return "|".join(clip.path for clip in self.clips)
+    def name(self):
+        """The clips' names, joined with ``|``."""
+        return "|".join(clip.name for clip in self.clips)
 
     @property
     def transcript(self):
@@ -117,6 +118,8 @@ class RowPlan:
 
     Arguments
     ---------
+    seconds : float
+        Its length.
     speech : tuple of Segment
         Speaker 1 and speaker 2.
     ssr : int
@@ -131,6 +134,7 @@ class RowPlan:
         Reverb of speaker 1, speaker 2 and the event; empty outdoors.
     """
 
+    seconds: float
     speech: tuple
     ssr: int
     gain: float
@@ -197,7 +201,7 @@ class Planner:
         clips = defaultdict(list)
         for source in sources:
             if source.role == "speech":
-                clips[source.speaker or source.path, source.rate].append(source)
+                clips[source.speaker or source.name, source.rate].append(source)
         speakers = defaultdict(list)
         for (speaker, _), group in sorted(clips.items()):
             if sum(clip.seconds for clip in group) >= needed:
@@ -254,6 +258,7 @@ class Planner:
         event = keyed.choice(self.events[event_class], *key, "event")
         rules = self.rules
         return RowPlan(
+            seconds=self.seconds,
             speech=(
                 self._speech(speaker1, *key, "speech 1"),
                 self._speech(speaker2, *key, "speech 2"),
@@ -282,7 +287,7 @@ class Planner:
                 for clip in self.speakers[speaker]
                 if clip.rate == first.rate and clip is not first
             ]
-            for clip in sorted(rest, key=lambda clip: keyed.integer(*key, clip.path)):
+            for clip in sorted(rest, key=lambda clip: keyed.integer(*key, clip.name)):
                 clips.append(clip)
                 if sum(clip.seconds for clip in clips) >= needed:
                     break

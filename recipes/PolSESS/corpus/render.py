@@ -37,15 +37,15 @@ class DrawAgain(Exception):
     ---------
     reason : str
         One of REASONS.
-    path : str
-        The source that is unreadable.
+    name : str
+        Of the source that is unreadable.
     detail : str
         What is wrong with it.
     """
 
-    def __init__(self, reason, path="", detail=""):
-        super().__init__(reason, path, detail)
-        self.reason, self.path, self.detail = reason, path, detail
+    def __init__(self, reason, name="", detail=""):
+        super().__init__(reason, name, detail)
+        self.reason, self.name, self.detail = reason, name, detail
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Recording:
         Both speakers' dry sum over the background (scene, event and its reverb), in dB
         of RMS.
     redraws : tuple of tuple
-        Reason, path and detail of each attempt before this one.
+        Reason, name and detail of each attempt before this one.
     """
 
     plan: RowPlan
@@ -93,36 +93,39 @@ def read_segment(segment, folder, sample_rate):
     Returns
     -------
     numpy.ndarray
-        float64, [round(seconds * sample_rate)].
+        float64, [time], within a sample of the plan's seconds.
 
     Raises
     ------
     ValueError
-        Naming the file that cannot be opened.
+        Naming the file that is missing.
     DrawAgain
-        If a file holds less than its header says, or samples that are no numbers.
+        If a file is no audio of the listed rate, holds less than its header says, or
+        samples that are no numbers.
     """
     pieces, missing, skip = [], segment.frames, segment.start
     for clip in segment.clips:
         path = Path(folder) / clip.path
-        try:
-            file = soundfile.SoundFile(str(path))
-        except (RuntimeError, OSError) as error:
+        if not path.is_file():
             raise ValueError(
-                f"{path}: cannot be read as audio ({error}). Mend the file, or take "
-                "its row out of the source list"
-            ) from error
+                f"{path}: no such file. Bring it back, or take its row out of the "
+                "source list"
+            )
         expected = min(missing, clip.frames - skip)
         try:
-            with file:
+            with soundfile.SoundFile(str(path)) as file:
+                rate = file.samplerate
                 file.seek(skip)
                 piece = file.read(expected, dtype="float32", always_2d=True)
-        except RuntimeError as error:
-            raise DrawAgain("unreadable", clip.path, "cannot be decoded") from error
+        except (RuntimeError, OSError) as error:
+            raise DrawAgain("unreadable", clip.name, "cannot be decoded") from error
+        if rate != clip.rate:
+            wrong = f"is of {rate} Hz, not of {clip.rate} Hz as listed"
+            raise DrawAgain("unreadable", clip.name, wrong)
         if len(piece) < expected:
-            raise DrawAgain("unreadable", clip.path, "ends before its header says")
+            raise DrawAgain("unreadable", clip.name, "ends before its header says")
         if not np.isfinite(piece).all():
-            raise DrawAgain("unreadable", clip.path, "holds samples that are no number")
+            raise DrawAgain("unreadable", clip.name, "holds samples that are no number")
         pieces.append(sum(piece.T) / piece.shape[1])  # sums along rows are slow
         missing, skip = missing - expected, 0
     joined = np.concatenate(pieces)
@@ -182,7 +185,7 @@ class Renderer:
                     other.render(plan)
                 return made
             except DrawAgain as error:
-                redraws.append((error.reason, error.path, error.detail))
+                redraws.append((error.reason, error.name, error.detail))
         reasons = ", ".join(sorted({reason for reason, _, _ in redraws}))
         raise ValueError(
             f"{planner.subset} row {row} ({planner.scene_class(row)}): {MAX_ATTEMPTS} "
@@ -210,13 +213,15 @@ class Renderer:
             after limiting them at 0.999; stopping at the limit itself is what keeps
             the sum exact.)
         """
-        first, second = (self._read("speech", segment) for segment in plan.speech)
+        length = round(plan.seconds * self.sample_rate)
+        first, second = (self._read("speech", s, length) for s in plan.speech)
         gain = 10 ** (plan.gain / 20)
         second = second * (gain * rms(first) / rms(second) * 10 ** (-plan.ssr / 20))
         first = first * gain
         if max(np.abs(first).max(), np.abs(second).max()) > LIMIT:
             raise DrawAgain("limited")
-        scene, event = self._read("scene", plan.scene), self._read("event", plan.event)
+        scene = self._read("scene", plan.scene, length)
+        event = self._read("event", plan.event, length)
         speech_level = rms(first + second)
         scene_gain = speech_level * 10 ** (plan.scene_offset / 20) / rms(scene)
         parts = {"clean1": first, "clean2": second}
@@ -233,8 +238,10 @@ class Renderer:
         snr = 20 * np.log10(speech_level / rms(background))
         return Recording(plan, layers, float(scene_gain), float(snr), redraws)
 
-    def _read(self, role, segment):
-        signal = self.read(segment)
+    def _read(self, role, segment, length):
+        signal = self.read(segment)[:length]
+        if len(signal) < length:  # by a sample, where rates have no whole ratio
+            signal = np.pad(signal, (0, length - len(signal)))
         if rms(signal) < SILENCE[role]:
             raise DrawAgain("silent")
         return signal

@@ -16,13 +16,13 @@ read differs from what read_segment gives for the same segment in this:
 
 import functools
 import json
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
+from corpus import keyed
 from corpus.atomic import replacing
 from corpus.locks import hold
 from corpus.pack import check_space, make_folder
@@ -162,10 +162,10 @@ class SourcePack:
         """
         role = segment.clips[0].role
         for clip in segment.clips:
-            if clip.path in self.described[role]["rejected"]:
-                detail = self.described[role]["rejected"][clip.path]
-                raise DrawAgain("unreadable", clip.path, detail)
-        pieces = [self.arrays[role][self.places[role][c.path]] for c in segment.clips]
+            if clip.name in self.described[role]["rejected"]:
+                detail = self.described[role]["rejected"][clip.name]
+                raise DrawAgain("unreadable", clip.name, detail)
+        pieces = [self.arrays[role][self.places[role][c.name]] for c in segment.clips]
         whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         rate, speed = self.sample_rate, segment.speed
         length = round(segment.frames * rate * 100 / (segment.rate * speed))
@@ -182,22 +182,22 @@ def _files(folder, role):
 
 
 def _places(sources, sample_rate):
-    """Returns a dict from path to the slice of the role's array that holds a file."""
+    """Returns a dict from name to the slice of the role's array that holds a file."""
     places, end = {}, 0
     for source in sources:
         start, end = end, end + round(source.frames * sample_rate / source.rate)
-        places[source.path] = slice(start, end)
+        places[source.name] = slice(start, end)
     return places
 
 
 def _describe(sources, sample_rate):
     """Returns what a role's array is a function of, beside the files' content."""
-    listed = [(source.path, source.rate, source.frames) for source in sources]
+    listed = [(source.name, source.rate, source.frames) for source in sources]
     places = _places(sources, sample_rate).values()
     return {
         "sample_rate": sample_rate,
         "samples": max((place.stop for place in places), default=0),
-        "sources": _digest(listed),
+        "sources": keyed.digest(listed),
     }
 
 
@@ -210,11 +210,7 @@ def _times(sources, list_folder):
             f"{error.filename}: cannot be read ({error.strerror}). Mend the file, or "
             "take its row out of the source list"
         ) from error
-    return _digest([(stat.st_size, stat.st_mtime_ns) for stat in stats])
-
-
-def _digest(values):
-    return blake2b(repr(values).encode(), digest_size=16).hexdigest()
+    return keyed.digest([(stat.st_size, stat.st_mtime_ns) for stat in stats])
 
 
 def _read_description(folder, role):
@@ -238,7 +234,7 @@ def _write_role(folder, role, sources, description, write, workers):
     """Writes a role's array by all workers, then its description."""
     path, description_path = _files(folder, role)
     places = _places(sources, description["sample_rate"])
-    files = list({source.path: source for source in sources}.values())
+    files = list({source.name: source for source in sources}.values())
     rejected = {}
     with (
         replacing(path) as part,
@@ -259,15 +255,15 @@ def _write_role(folder, role, sources, description, write, workers):
 
 
 def _write(list_folder, sample_rate, path, offset, source, start):
-    """Writes a source to an array; returns its path and why it was left out, or ""."""
+    """Writes a source to an array; returns its name and why it was left out, or ""."""
     whole = Segment((source,), 0, source.frames)
     try:
         signal = read_segment(whole, list_folder, sample_rate)
     except DrawAgain as error:
-        return source.path, error.detail
+        return source.name, error.detail
     limited = np.clip(np.round(signal * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
     # Not by memory map: when the disk is full, that kills the process.
     with open(path, "r+b") as array:
         array.seek(offset + 2 * start)
         array.write(limited.astype(np.int16).tobytes())
-    return source.path, ""
+    return source.name, ""

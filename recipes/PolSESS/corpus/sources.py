@@ -1,7 +1,7 @@
 """The source list: the recordings that corpora are made of, one per row of a CSV."""
 
 import csv
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import soundfile
@@ -13,7 +13,15 @@ SUBSETS = ("train", "val", "test")
 ROLES = ("speech", "scene", "event")
 REQUIRED = ("path", "role", "subset", "class", "speaker", "source")
 MEASURED = ("rate", "frames", "channels")
-COLUMNS = (*REQUIRED, *MEASURED, "recording", "licence", "transcript")
+COLUMNS = (
+    *REQUIRED,
+    *MEASURED,
+    "recording",
+    "official",
+    "licence",
+    "transcript",
+    "name",
+)
 
 MAX_CHANNELS = 2
 RATES = (8000, 96000)  # Hz, the lowest and the highest
@@ -48,10 +56,15 @@ class Source:
     recording : str
         What must not be in two subsets, beside speakers: where a scene was recorded,
         which original clip an event was cut from; empty: not known.
+    official : str
+        The subset where its collection's own split has it, if that is binding.
     licence : str
         Its terms of use, where known.
     transcript : str
         What is said, where known.
+    name : str
+        What it is called wherever it is on disk, such as its path in its collection:
+        draws and CSVs of corpora go by that. Default: its path.
     """
 
     path: str
@@ -64,8 +77,14 @@ class Source:
     frames: int
     channels: int = 1
     recording: str = ""
+    official: str = ""
     licence: str = ""
     transcript: str = ""
+    name: str = ""
+
+    def __post_init__(self):
+        if not self.name:
+            object.__setattr__(self, "name", self.path)
 
     @property
     def seconds(self):
@@ -85,7 +104,7 @@ class Rejected:
     Arguments
     ---------
     path : str
-        As in the source list.
+        The source's name, as in the source list.
     reason : str
         Why, to be read.
     """
@@ -166,20 +185,22 @@ def write_sources(path, sources):
         writer.writerows(astuple(source) for source in sources)
 
 
-def read_sources(path):
+def read_sources(path, measure=None):
     """Reads and checks a source list.
 
     Arguments
     ---------
     path : str or Path
-        A CSV with the columns REQUIRED; of the other COLUMNS, those of MEASURED are
-        read from the files' headers where they are missing. Relative paths start at
-        the list's folder.
+        A CSV with the columns REQUIRED and, without measure, MEASURED; the others of
+        COLUMNS may be missing. Relative paths start at the list's folder.
+    measure : callable, optional
+        Of absolute paths; returns a dict from those that can be used to the values of
+        MEASURED. Default: what is listed is believed.
 
     Returns
     -------
     list of Source
-        With absolute paths.
+        With absolute paths; named as listed.
 
     Raises
     ------
@@ -187,38 +208,44 @@ def read_sources(path):
         Naming file, row and what was expected.
     """
     folder = Path(path).resolve().parent
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
         if missing:
             raise ValueError(f"{path}: columns missing: {', '.join(missing)}")
-        sources = []
-        for number, row in enumerate(reader, start=2):
-            where = f"{path}, line {number}"
-            audio = folder / row["path"].replace("\\", "/")
-            try:
-                measured = [int(row[name]) for name in MEASURED]
-            except (KeyError, TypeError, ValueError):
-                try:
-                    measured = read_header(audio)
-                except ValueError as error:
-                    raise ValueError(
-                        f"{where}: {audio} {error}. Mend or remove the row"
-                    ) from error
-            source = Source(
-                path=audio.as_posix(),
-                role=row["role"],
-                subset=row["subset"],
-                class_=row["class"],
-                speaker=row["speaker"],
-                source=row["source"],
-                **dict(zip(MEASURED, measured, strict=True)),
-                recording=row.get("recording") or "",
-                licence=row.get("licence") or "",
-                transcript=row.get("transcript") or "",
-            )
-            check(source, where)
-            sources.append(source)
+        rows = list(reader)
+    paths = [(folder / row["path"].replace("\\", "/")).as_posix() for row in rows]
+    headers = measure(paths) if measure else {}
+    sources = []
+    for number, (row, audio) in enumerate(zip(rows, paths, strict=True), start=2):
+        where = f"{path}, line {number}"
+        if measure and audio not in headers:
+            continue
+        measured = headers[audio] if measure else _listed(row, where)
+        source = Source(
+            path=audio,
+            role=row["role"],
+            subset=row["subset"],
+            class_=row["class"],
+            speaker=row["speaker"],
+            source=row["source"],
+            **dict(zip(MEASURED, measured, strict=True)),
+            **{key: row.get(key) or "" for key in COLUMNS[len(REQUIRED + MEASURED) :]},
+        )
+        source = source if row.get("name") else replace(source, name=row["path"])
+        check(source, where)
+        sources.append(source)
     if not sources:
         raise ValueError(f"{path}: no sources; expected one recording per row")
     return sources
+
+
+def _listed(row, where):
+    """Returns the values of MEASURED of a row."""
+    try:
+        return [int(row[name]) for name in MEASURED]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"{where}: expected whole numbers in the columns {', '.join(MEASURED)}. "
+            "`python -m corpus list` makes a corpus, with such a list, of one without"
+        ) from None

@@ -6,10 +6,13 @@ split puts one of its files decides; all else is decided by a hash of its name. 
 split has no seed, and adding recordings moves no others.
 """
 
+import logging
 from collections import defaultdict
 
 from corpus import keyed
 from corpus.sources import SUBSETS
+
+logger = logging.getLogger(__name__)
 
 HELD_OUT = {"test": 0.1, "val": 0.2}  # upper ends in [0, 1); the rest is for training
 # Of the 164 h of speech in EMU and MLS two readers speak 92 h. This is the first number
@@ -33,6 +36,12 @@ def speaker_disjoint(found):
     official = defaultdict(set)
     for recording in found:
         official[recording.unit].add(recording.official)
+    torn = sum(len(own - {""}) > 1 for own in official.values())
+    if torn:
+        logger.warning(
+            f"{torn} speakers, places or clips are in more than one subset of their "
+            "collections' own splits: each goes as a whole to the one held out"
+        )
     subsets = {
         unit: next((s for s in reversed(SUBSETS) if s in own), None) or _hashed(unit)
         for unit, own in official.items()

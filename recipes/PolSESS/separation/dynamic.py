@@ -9,11 +9,14 @@ import functools
 from dataclasses import replace
 from pathlib import Path
 
+from speechbrain.utils.logger import get_logger
+
 from corpus.plan import POLSESS_RULES, MixingRules
 from corpus.render import Renderer
-from corpus.sources import read_sources
 from corpus.tables import scene_classes
 from dataset import MixtureDataset
+
+logger = get_logger(__name__)
 
 # Reverb settings from which indoor rows draw, about as many for each scene class. Each
 # worker keeps their transfer functions once used: 64 KB a second of a recording at
@@ -43,6 +46,7 @@ class DynamicDataset(MixtureDataset):
         super().__init__(task)
         self.planner, self.read, self.sample_rate = planner, read, sample_rate
         self.items = items
+        self.unreadable = {""}  # sources that were warned of; "": none was to blame
 
     @functools.cached_property
     def renderer(self):
@@ -64,7 +68,12 @@ class DynamicDataset(MixtureDataset):
 
     def open(self, index):
         """Renders a row; returns it, and what returns its layers."""
-        layers = self.renderer.render_row(self.planner, index).layers
+        made = self.renderer.render_row(self.planner, index)
+        for _, name, detail in made.redraws:
+            if name not in self.unreadable:
+                self.unreadable.add(name)
+                logger.warning(f"{name}: {detail}. It is left out")
+        layers = made.layers
         return self.row(index), lambda name: layers[LAYERS.get(name, name)]
 
     def row(self, index):
@@ -104,16 +113,17 @@ def mixing_rules(hparams):
     return MixingRules(**{key: tuple(value) for key, value in rules.items()})
 
 
-def with_bank(rules, sources):
-    """Returns rules whose rows draw from REVERB_BANK settings at least."""
-    indoor = {
-        name
-        for source in sources
-        if source.role == "scene"
-        for name in source.classes
-        if scene_classes()[name].indoor
-    }
-    return replace(rules, responses=-(-REVERB_BANK // max(1, len(indoor))))
+def with_bank(rules, used):
+    """Returns rules whose rows draw from REVERB_BANK settings at least.
+
+    Arguments
+    ---------
+    rules : MixingRules
+    used : list of str
+        The scene classes that rows draw from.
+    """
+    indoor = sum(scene_classes()[name].indoor for name in used)
+    return replace(rules, responses=-(-REVERB_BANK // max(1, indoor)))
 
 
 def find_source_list(hparams, data_folder):
@@ -132,19 +142,3 @@ def find_source_list(hparams, data_folder):
             "with the columns path, role, subset, class, speaker, source"
         )
     return path
-
-
-def train_sources(source_list):
-    """Returns the training sources of a list, with paths as a corpus beside it has.
-
-    Paths in the list's folder are relative to it, as draws depend on paths: where the
-    folder is changes nothing.
-    """
-    folder = source_list.resolve().parent
-    return [
-        replace(source, path=Path(source.path).relative_to(folder).as_posix())
-        if Path(source.path).is_relative_to(folder)
-        else source
-        for source in read_sources(source_list)
-        if source.subset == "train"
-    ]

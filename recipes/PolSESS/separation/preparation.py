@@ -14,16 +14,15 @@ from corpus.plan import Planner
 from corpus.providers.embedded import make_sources
 from corpus.render import read_segment
 from corpus.source_pack import SourcePack, pack_sources
-from corpus.sources import SUBSETS
+from corpus.sources import SUBSETS, read_sources
 from dataset import VariantDataset, read_manifest
 from dynamic import (
     DynamicDataset,
     find_source_list,
     mixing_rules,
-    train_sources,
     with_bank,
 )
-from polsess_prepare import prepare_polsess
+from polsess_prepare import count_rows, prepare_polsess
 
 logger = get_logger(__name__)
 
@@ -79,7 +78,7 @@ def make_datasets(hparams, data_folder):
             "verify_audio": hparams["verify_audio"],
             "skip_prep": hparams["skip_prep"],
             "pack": hparams["pack"],
-            "packed": fixed,
+            "subsets": fixed,
         },
     )
     datasets = {
@@ -87,11 +86,12 @@ def make_datasets(hparams, data_folder):
     }
     held_out = [row["id"] for row in datasets["val"].rows]
     if dynamic:
-        datasets["train"], sources = _dynamic_dataset(hparams, data_folder, rules)
-        trained_on = [len(datasets["train"]), *sources]
+        datasets["train"], trained_on = _dynamic_dataset(
+            hparams, data_folder, rules, [*datasets["val"].rows, *datasets["test"].rows]
+        )
     else:
         trained_on = [row["id"] for row in datasets["train"].rows]
-    return datasets, keyed.name(*trained_on, *held_out)
+    return datasets, keyed.digest([trained_on, held_out])
 
 
 def _fixed_dataset(hparams, data_folder, subset):
@@ -105,22 +105,35 @@ def _fixed_dataset(hparams, data_folder, subset):
     return VariantDataset(rows, hparams["task"], pack)
 
 
-def _dynamic_dataset(hparams, data_folder, rules):
-    """Returns the training dataset and its sources."""
-    source_list = find_source_list(hparams, data_folder)
-    sources, rate = train_sources(source_list), hparams["sample_rate"]
-    rows = read_manifest(Path(hparams["save_folder"]) / "train.csv", data_folder)
-    seconds = float(rows[0]["duration"])
-    rules = with_bank(rules, sources)
-    planner = Planner(sources, "train", seconds, hparams["seed"], rules)
-    list_folder = source_list.resolve().parent
-    read = functools.partial(read_segment, folder=list_folder, sample_rate=rate)
-    if hparams["pack"]:
-        folder = packs_folder(hparams["pack"], data_folder) / "sources"
-        run_on_main(pack_sources, args=(folder, sources, list_folder, rate))
+def _dynamic_dataset(hparams, data_folder, rules, held_out):
+    """Returns the training dataset and what tells it apart from others."""
+    source_list, rate = find_source_list(hparams, data_folder), hparams["sample_rate"]
+    sources = [s for s in read_sources(source_list) if s.subset == "train"]
+    _warn_of_leaks(sources, held_out, source_list)
+    seconds, seed = float(held_out[0]["duration"]), hparams["seed"]
+    usable = Planner(sources, "train", seconds, seed, rules).scene_classes
+    planner = Planner(sources, "train", seconds, seed, with_bank(rules, usable))
+    # Packed samples are not quite those of the files.
+    packed = bool(hparams["pack"])
+    drawn_from = keyed.digest(
+        [(s.name, s.frames, s.class_, s.speaker) for s in sources]
+    )
+    read = functools.partial(read_segment, folder="", sample_rate=rate)
+    if packed:
+        folder = (
+            packs_folder(hparams["pack"], data_folder) / f"sources-{drawn_from[:8]}"
+        )
+        run_on_main(pack_sources, args=(folder, sources, "", rate))
         read = SourcePack(folder, sources, rate).read
     items = hparams["train_items"]
-    items = len(rows) if items is None else items
+    if items is None:
+        try:
+            items = count_rows(data_folder, "train")
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"train_items: null, for as many as {data_folder} has, but it has no "
+                "training rows. Say how many are to be mixed for an epoch"
+            ) from error
     if items < 1:
         raise ValueError(f"train_items: {items}, expected 1 or more, or null")
     logger.info(
@@ -128,4 +141,16 @@ def _dynamic_dataset(hparams, data_folder, rules):
         f"{len(planner.speaker_names)} speakers and {len(planner.scene_classes)} scene "
         f"classes of {source_list}"
     )
-    return DynamicDataset(planner, read, rate, items, hparams["task"]), sources
+    dataset = DynamicDataset(planner, read, rate, items, hparams["task"])
+    return dataset, [items, packed, drawn_from]
+
+
+def _warn_of_leaks(sources, held_out, source_list):
+    """Warns of speakers to train on who are in validation or test."""
+    trained = {source.speaker for source in sources} - {""}
+    tested = {row[name] for row in held_out for name in ("speaker1", "speaker2")}
+    if shared := sorted(trained & tested):
+        logger.warning(
+            f"{len(shared)} speakers of {source_list} are in validation or test, too, "
+            f"e.g. {shared[0]}: scores will mean less than they seem to"
+        )

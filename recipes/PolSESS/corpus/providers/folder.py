@@ -10,6 +10,7 @@ says otherwise.
 
 import csv
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 from corpus import keyed
@@ -43,8 +44,8 @@ def make_sources(
         The manifest's name in it.
     split : tuple of float
         Shares of the speakers and recordings of each group for train, val, test. A
-        group is the speech of one language and source, or a scene or event class; one
-        with fewer than three members goes to train as a whole.
+        group is the speakers of one language and source (of their first file), or the
+        recordings of a class; one with fewer than three goes to train as a whole.
     treat : dict, optional
         Class names of the manifest that are to be treated as a known class.
     max_rejected : float
@@ -89,31 +90,37 @@ def make_sources(
     unused = sorted(set(treat or {}) - named)
     if unused:
         raise ValueError(f"{path}: no row has the class {', '.join(unused)} to treat")
-    groups = defaultdict(lambda: defaultdict(list))
+    units = defaultdict(list)
     for number, row in enumerate(rows, start=2):
-        source, group, unit = _read_row(row, f"{path}, line {number}", treat or {})
-        groups[group][unit].append((source, number))
+        where = f"{path}, line {number}"
+        fields, role, kind, unit = _read_row(row, where, treat or {})
+        units[role, unit].append((fields, kind, where))
     placed = []
-    for group, units in groups.items():
-        for unit, subset in _split(units, group, split).items():
-            for fields, number in units[unit]:
-                audio = (folder / fields["path"].replace("\\", "/")).as_posix()
-                fields |= {"path": audio, "subset": subset}
-                placed.append((fields, f"{path}, line {number}"))
+    for unit, subset in _split(units, split).items():
+        for fields, _, where in units[unit]:
+            name = fields["path"].replace("\\", "/")
+            audio = (folder / name).as_posix()
+            fields |= {"path": audio, "name": name, "subset": subset}
+            placed.append((fields, where))
     paths = [fields["path"] for fields, _ in placed]
-    headers, rejected = read_headers(folder, paths, workers)
-    check_rejected(rejected, len(paths), max_rejected)
+    headers, refused = read_headers(folder, paths, workers)
+    check_rejected(refused, len(paths), max_rejected)
+    names = {fields["path"]: fields["name"] for fields, _ in placed}
+    rejected = [replace(source, path=names[source.path]) for source in refused]
     sources = []
     for fields, where in placed:
         if fields["path"] in headers:
             measured = dict(zip(MEASURED, headers[fields["path"]], strict=True))
             sources.append(Source(**fields, **measured))
             check(sources[-1], where)
-    return sorted(sources, key=lambda source: source.path), rejected
+    return sorted(sources, key=lambda source: source.name), rejected
 
 
 def _read_row(row, where, treat):
-    """Returns a row's Source fields, its group and the unit not to be split."""
+    """Returns a row's Source fields, and its unit not to be split: what and which.
+
+    Between them the kind of which each subset is to get its share.
+    """
 
     def cell(name):
         for alias in ALIASES.get(name, (name,)):
@@ -129,11 +136,11 @@ def _read_row(row, where, treat):
     fields["class_"] = ",".join(treat.get(name, name) for name in _classes(row))
     stem = Path(fields["path"]).stem
     if fields["role"] == "speech":
-        group = ("speech", fields["source"], cell("language"))
-        return fields, group, fields["speaker"] or fields["path"]
+        kind = (fields["source"], cell("language"))
+        return fields, "speech", kind, fields["speaker"] or fields["path"]
     # One original recording may hold scenes and events; it still must not be split.
     fields["recording"] = fields["recording"] or stem.split("-")[0]
-    return fields, ("sound",), fields["recording"]
+    return fields, "sound", (fields["class_"],), fields["recording"]
 
 
 def _classes(row):
@@ -141,22 +148,24 @@ def _classes(row):
     return [name.strip() for name in names if name.strip()]
 
 
-def _split(units, group, split):
-    """Returns a dict from unit to subset, with shares as near as whole units allow."""
-    if group[0] == "speech":
-        return _deal(list(units), group, split)
-    by_class = defaultdict(list)
-    for unit, members in units.items():
-        by_class[members[0][0]["class_"]].append(unit)
+def _split(units, split):
+    """Returns a dict from unit to subset; a unit is of the kind of its first member."""
+    groups = defaultdict(list)
+    for (role, unit), members in units.items():
+        _, kind, _ = members[0]
+        groups[(role, *kind)].append(unit)
     return {
-        unit: subset
-        for name, members in by_class.items()
-        for unit, subset in _deal(members, (*group, name), split).items()
+        (group[0], unit): subset
+        for group, members in groups.items()
+        for unit, subset in _deal(members, group, split).items()
     }
 
 
 def _deal(units, group, split):
-    """Deals units to subsets in keyed order: stable, seedless, at least one each."""
+    """Deals units to subsets in keyed order: seedless, at least one each.
+
+    One more unit moves at most one other at each end of a subset.
+    """
     order = keyed.shuffled(units, "split", *group)
     if len(order) < len(SUBSETS):
         return dict.fromkeys(order, "train")

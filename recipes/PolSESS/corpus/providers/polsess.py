@@ -2,6 +2,8 @@
 
 import logging
 from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
 
 from corpus.providers import (
     emu,
@@ -80,7 +82,7 @@ def make_sources(roots, seconds, published=None, max_rejected=0.01, workers=None
     for name, root in roots.items():
         read, refused = read_headers(root, list(paths[name]), workers)
         headers |= read
-        rejected += refused
+        rejected += [replace(r, path=_name(r.path, name, root)) for r in refused]
     check_rejected(rejected, len(headers) + len(rejected), max_rejected)
     unused = [file for file in found if file.path not in paths[file.source]]
     _log_left_out(unused, "not listed, with voices, or of no class that is known")
@@ -96,8 +98,10 @@ def make_sources(roots, seconds, published=None, max_rejected=0.01, workers=None
             source=file.source,
             **dict(zip(MEASURED, headers[file.path], strict=True)),
             recording=file.recording,
+            official=file.official,
             licence=file.licence,
             transcript=file.transcript,
+            name=_name(file.path, file.source, roots[file.source]),
         )
         for file, subset in used
         if file.path in headers
@@ -105,6 +109,11 @@ def make_sources(roots, seconds, published=None, max_rejected=0.01, workers=None
     short = [source for source in sources if source.seconds < seconds]
     _log_left_out(short, f"shorter than {seconds} s")
     return [source for source in sources if source.seconds >= seconds], rejected
+
+
+def _name(path, collection, root):
+    """Returns what names a file wherever the downloads are."""
+    return f"{collection}/{Path(path).relative_to(Path(root).resolve()).as_posix()}"
 
 
 def _log_left_out(recordings, reason):

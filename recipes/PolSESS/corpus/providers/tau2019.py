@@ -25,8 +25,13 @@ def find(root):
     download = Download(root, "audio/tram-helsinki-276-8412-a.wav")
     recordings = download.recordings(PATTERN)
     told = {}  # of files with other names: filename, scene_label, identifier, ...
-    for name, *cells in download.lines("meta.csv"):
-        told[PurePosixPath(name).stem] = (*cells, "", "")[:2]
+    for name, *cells in filter(any, download.lines("meta.csv")):
+        if len(cells) < 2:
+            raise ValueError(
+                f"{download.root}: meta.csv, line of {name}: expected file, scene and "
+                "place, separated by tabs"
+            )
+        told[PurePosixPath(name).stem] = cells[:2]
     found = []
     for path, match in recordings:
         scene, place = told.get(PurePosixPath(path).stem, ("", ""))

@@ -6,6 +6,7 @@ from collections import defaultdict
 import pytest
 
 from corpus.providers import folder as provider
+from corpus.providers import listed
 from corpus.sources import read_sources, write_sources
 from tiny_sources import write_folder
 
@@ -103,7 +104,7 @@ def test_unreadable_files_are_rejected(folder, tmp_path):
     sources, rejected = provider.make_sources(folder, name, max_rejected=0.02)
     assert len(sources) == count - 1
     ((path, reason),) = [(one.path, one.reason) for one in rejected]
-    assert path == (folder / "speech" / "text.wav").as_posix()
+    assert path == "speech/text.wav"
     assert reason.startswith("cannot be read as audio")
     with pytest.raises(ValueError, match=f"1 of {count} sources.*text.wav: cannot be"):
         provider.make_sources(folder, name)
@@ -132,12 +133,41 @@ def test_source_list_needs_six_columns_and_relative_paths_start_at_it(folder):
     short = "path,role,subset,class,speaker,source\n"
     short += "speech/s0_0.wav,speech,train,,s0,mine\n"
     (folder / "mine.csv").write_text(short, encoding="utf-8")
-    (source,) = read_sources(folder / "mine.csv")
+    (source,), rejected = listed.make_sources(folder / "mine.csv")
     assert source.path == (folder / "speech" / "s0_0.wav").as_posix()
+    assert source.name == "speech/s0_0.wav" and not rejected
     assert (source.rate, source.frames, source.transcript) == (16000, 16000, "")
-    (folder / "mine.csv").write_text(short.replace("s0_0", "gone"), encoding="utf-8")
-    with pytest.raises(ValueError, match="mine.csv, line 2: .*gone.wav cannot be read"):
-        read_sources(folder / "mine.csv")
+    with pytest.raises(ValueError, match="mine.csv, line 2: expected whole numbers"):
+        read_sources(folder / "mine.csv")  # which opens no file
+
+
+def test_files_of_a_list_are_measured_and_rejected_as_any(folder):
+    text = "path,role,subset,class,speaker,source,rate,frames,channels\n"
+    text += "speech/s0_0.wav,speech,train,,s0,mine,48000,5,2\n"
+    text += "speech/gone.wav,speech,train,,s0,mine,16000,16000,1\n"
+    (folder / "mine.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="1 of 2 sources .*gone.wav: cannot be read"):
+        listed.make_sources(folder / "mine.csv")
+    (source,), (lost,) = listed.make_sources(folder / "mine.csv", max_rejected=0.5)
+    assert (source.rate, source.frames, source.channels) == (16000, 16000, 1)
+    assert lost.path.endswith("speech/gone.wav")
+
+
+def test_a_speaker_in_two_sources_is_in_one_subset(folder):
+    rows = [
+        row | {"source": "AB"[number % 2] if row["role"] == "speech" else ""}
+        for number, row in enumerate(read_manifest(folder))
+    ]
+    with open(folder / "two.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    subsets = defaultdict(set)
+    for source in make_sources(folder, manifest="two.csv", split=(60, 20, 20)):
+        subsets[source.speaker].add(source.subset)
+    del subsets[""]
+    assert len(subsets) == 9 and {len(found) for found in subsets.values()} == {1}
+    assert set.union(*subsets.values()) == {"train", "val", "test"}
 
 
 def test_source_list_comes_back_as_written(folder, tmp_path):

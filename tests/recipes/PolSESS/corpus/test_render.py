@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.plan import MixingRules, Planner, Segment
-from corpus.render import LIMIT, SILENCE, Renderer, read_segment, rms
+from corpus.render import (
+    LIMIT,
+    SILENCE,
+    DrawAgain,
+    Renderer,
+    read_segment,
+    resample,
+    rms,
+)
 from corpus.sources import Source, read_header
 from corpus.tables import scene_classes
 
@@ -132,6 +140,54 @@ def test_tones_keep_level_and_phase_and_change_with_the_speed(tmp_path, rate, sp
     assert np.abs(signal - expected)[inner].max() < 1e-4
 
 
+@pytest.mark.parametrize("seconds", [0.25, 0.5, 3.3333, 4.0])
+def test_layers_have_one_length_whatever_the_rates(seconds):
+    def read(segment):
+        noise = np.random.default_rng(segment.start).standard_normal(segment.frames)
+        rate = segment.rate * segment.speed
+        return resample(0.1 * noise.astype(np.float32), rate, sample_rate * 100)
+
+    rates = (8000, 11025, 11127, 16000, 22050, 44100, 48000)
+    clips = [
+        Source(f"{role} {rate}", role, "train", class_, str(rate), "", rate, 10 * rate)
+        for rate in rates
+        for role, class_ in (("speech", ""), ("scene", "tram"), ("event", "Bell"))
+    ]
+    rules = MixingRules(speeds=(93, 95, 100, 105), responses=2)
+    planner = Planner(clips, "train", seconds, 0, rules)
+    for sample_rate in (8000, 16000):
+        renderer = Renderer(read, sample_rate)
+        for row in range(20):
+            layers = renderer.render_row(planner, row).layers
+            lengths = {len(layer) for layer in layers.values()}
+            assert lengths == {round(seconds * sample_rate)}
+
+
+def test_a_speaker_beyond_the_limit_is_drawn_again_even_if_the_mix_is_not():
+    def read(segment):
+        tone = np.sin(2 * np.pi * 400 * np.arange(2000) / 8000)
+        levels = {"one": 0.9, "two": -0.3, "scene": 0.1, "event": 0.002}
+        return levels[segment.clips[0].name] * tone
+
+    clips = [
+        Source("one", "speech", "train", "", "one", "", 8000, 2000),
+        Source("two", "speech", "train", "", "two", "", 8000, 2000),
+        Source("scene", "scene", "train", "park", "", "", 8000, 2000),
+        Source("event", "event", "train", "Bark", "", "", 8000, 2000),
+    ]
+    quiet = {"scene_offset_range": (-14.0, -14.0)}
+    fits = Planner(clips, "train", 0.25, 0, MixingRules(ssr_range=(5, 5), **quiet))
+    beyond = Planner(clips, "train", 0.25, 0, MixingRules(ssr_range=(-5, -5), **quiet))
+    renderer = Renderer(read, 8000)
+    for row in range(8):
+        made = renderer.render_row(fits, row)
+        if made.plan.speech[0].name == "one":  # 0.9 - 0.51, and else 0.3 - 0.17
+            assert abs(made.layers["mix"]).max() < 0.5 * 32768
+    plan = next(p for p in map(beyond.plan, range(9)) if p.speech[0].name == "one")
+    with pytest.raises(DrawAgain, match="limited"):  # 1.6 - 0.9 would be a good mix
+        renderer.render(plan)
+
+
 def test_silence_is_drawn_again_and_named_if_there_is_nothing_else(sources):
     quiet = [s for s in sources if s.role != "event" or s.class_ == "Bark"]
     silent = lambda segment: np.full(2000, 0.9 * SILENCE["speech"])  # noqa: E731
@@ -149,6 +205,8 @@ def test_silence_is_drawn_again_and_named_if_there_is_nothing_else(sources):
         {"scene_offset_range": (float("nan"), 0.0)},
         {"speeds": ()},
         {"speeds": (0.95, 1.05)},
+        {"speeds": (95.0,)},
+        {"ssr_range": (-5.0, 5.0)},
     ],
 )
 def test_rules_that_cannot_be_are_refused(wrong):

@@ -202,17 +202,14 @@ def test_what_cannot_be_decoded_is_left_out_and_drawn_again(folder, sources, wor
     pack = SourcePack(folder / "pack", sources, RATE)
     with pytest.raises(DrawAgain) as error:
         pack.read(Segment((sources[1],), 0, 100))
-    assert (error.value.reason, error.value.path) == ("unreadable", "b.flac")
+    assert (error.value.reason, error.value.name) == ("unreadable", "b.flac")
     for source in (sources[0], sources[2]):
         segment = Segment((source,), 0, 6000)
         read = read_segment(segment, folder, RATE)
         assert np.array_equal(pack.read(segment), read)
 
 
-def test_a_file_that_is_no_audio_or_not_there_is_named(folder, sources):
-    (folder / "a.wav").write_bytes(b"no audio")
-    with pytest.raises(ValueError, match="a.wav: cannot be read as audio"):
-        pack_sources(folder / "pack", sources, folder, RATE, workers=1)
+def test_a_file_that_is_not_there_is_named(folder, sources):
     (folder / "a.wav").unlink()
     with pytest.raises(ValueError, match="a.wav: cannot be read .* take its row out"):
         pack_sources(folder / "pack", sources, folder, RATE, workers=1)

@@ -109,3 +109,16 @@ def test_speakers_of_two_collections_are_two_but_freesound_is_one():
     assert speaker_disjoint(clips) == ["test", "test"]
     unknown = [event("", "test", "a"), event("", "val", "b")]
     assert speaker_disjoint(unknown) == ["test", "val"]
+
+
+def test_the_split_of_the_published_names_stays_what_it_is():
+    readers = [speech(name, "", "mls_polish") for name in ("6892", "7014", "10900")]
+    assert speaker_disjoint(readers) == ["train", "train", "val"]
+    sessions = [speech(f"SES{number:04}", "", "emu") for number in range(1, 41)]
+    held_out = {
+        session.speaker[-2:]: subset
+        for session, subset in zip(sessions, speaker_disjoint(sessions), strict=True)
+        if subset != "train"
+    }
+    val = dict.fromkeys(("12", "20", "21"), "val")
+    assert held_out == val | dict.fromkeys(("15", "17", "18", "30", "38"), "test")

@@ -21,13 +21,17 @@ from corpus.source_pack import SourcePack, pack_sources
 from corpus.sources import read_sources, write_sources
 from curriculum import Curriculum
 from dataset import EpochSampler, VariantDataset, collate, read_manifest
-from dynamic import DynamicDataset, mixing_rules, train_sources, with_bank
+from dynamic import DynamicDataset, mixing_rules, with_bank
 from polsess_prepare import prepare_polsess
 from tiny_corpus import write_corpus
 from tiny_sources import RATE, write_folder
 from variants import TASK_TARGETS
 
 ROWS, SEED, SECONDS = 12, 3, 0.5
+
+
+def listed(path):
+    return [source for source in read_sources(path) if source.subset == "train"]
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +59,20 @@ def rows(corpus, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pack(corpus):
-    sources = train_sources(corpus / "sources.csv")
+    sources = listed(corpus / "sources.csv")
     pack_sources(corpus / "pack", sources, corpus, RATE, workers=1)
     return SourcePack(corpus / "pack", sources, RATE)
 
 
 def make(corpus, task="SB", pack=None, seed=SEED, **rules):
-    sources = train_sources(corpus / "sources.csv")
+    sources = listed(corpus / "sources.csv")
     planner = Planner(sources, "train", SECONDS, seed, MixingRules(**rules))
     read = functools.partial(read_segment, folder=corpus, sample_rate=RATE)
     return DynamicDataset(planner, pack.read if pack else read, RATE, ROWS, task)
 
 
 def with_reverb_bank(corpus, **settings):
-    rules = with_bank(MixingRules(), train_sources(corpus / "sources.csv"))
+    rules = with_bank(MixingRules(), make(corpus).planner.scene_classes)
     return make(corpus, responses=rules.responses, **settings)
 
 
@@ -227,7 +231,7 @@ def test_speed_raises_a_tone_by_its_ratio(tmp_path, speed, packed):
     write_sources(tmp_path / "sources.csv", folder_provider.make_sources(recordings)[0])
     pack = None
     if packed:
-        sources = train_sources(tmp_path / "sources.csv")
+        sources = listed(tmp_path / "sources.csv")
         pack_sources(tmp_path / "pack", sources, tmp_path, RATE, workers=1)
         pack = SourcePack(tmp_path / "pack", sources, RATE)
     dataset = make(tmp_path, pack=pack, speeds=(speed,))
@@ -262,7 +266,11 @@ def test_killed_run_ends_like_an_uninterrupted_one(corpus, tmp_path):
     record = (tmp_path / "whole" / "hyperparams.yaml").read_text(encoding="utf-8")
     assert "\nspeeds: [95, 100, 105]" in record
     (packed,) = (tmp_path / "packs").iterdir()
-    assert {path.name for path in packed.iterdir()} == {"sources", "val", "test"}
+    assert {path.name.split("-")[0] for path in packed.iterdir()} == {
+        "sources",
+        "val",
+        "test",
+    }
 
 
 def fingerprint(corpus, folder, **changes):
@@ -292,6 +300,35 @@ def test_runs_on_other_training_sources_are_told_apart(corpus, tmp_path):
         write_sources(moved / "sources.csv", left)
         names[subset] = fingerprint(moved, tmp_path / f"d_{subset}")[0]
     assert names["test"] == name != names["train"]
+
+
+def test_packed_and_not_are_two_runs_and_two_lists_have_two_packs(corpus, tmp_path):
+    packs = {"pack": str(tmp_path / "packs")}
+    plain = fingerprint(corpus, tmp_path / "plain")
+    assert plain != fingerprint(corpus, tmp_path / "packed", **packs)
+    _, *fewer = listed(corpus / "sources.csv")
+    write_sources(tmp_path / "fewer.csv", fewer)
+    packs["source_list"] = str(tmp_path / "fewer.csv")
+    fingerprint(corpus, tmp_path / "fewer", **packs)
+    assert len(list((tmp_path / "packs").glob("*/sources-*"))) == 2
+
+
+def test_training_rows_need_not_be_on_disk(corpus, tmp_path, caplog):
+    bare = shutil.copytree(corpus, tmp_path / "tiny")
+    shutil.rmtree(bare / "train")
+    with pytest.raises(ValueError, match="train_items: null.*no training rows"):
+        fingerprint(bare, tmp_path / "none")
+    name, items = fingerprint(bare, tmp_path / "some", train_items=ROWS)
+    assert (name, items) == fingerprint(corpus, tmp_path / "whole")
+    assert "in validation or test, too" not in caplog.text
+
+
+def test_a_list_with_speakers_of_the_test_is_warned_of(corpus, tmp_path, caplog):
+    sources = read_sources(corpus / "sources.csv")
+    sources = [replace(source, subset="train") for source in sources]
+    write_sources(tmp_path / "all.csv", sources)
+    fingerprint(corpus, tmp_path / "run", source_list=str(tmp_path / "all.csv"))
+    assert "speakers of" in caplog.text and "in validation or test, too" in caplog.text
 
 
 @pytest.mark.parametrize(
