@@ -34,8 +34,8 @@ LAYERS = 200
 ROWS = 1000
 PLANNED = 64_000
 STAGES = {  # where a function is looked up: what it does
-    (render, "resample"): "resampling",
-    (build, "read_segment"): "reading and resampling",
+    (render, "resample"): "resampling (a part of reading)",
+    (build, "read_segment"): "reading, with resampling",
     (render, "plate_reverb"): "reverb",
     (build, "write_audio"): "writing",
 }

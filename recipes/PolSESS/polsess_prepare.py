@@ -56,7 +56,7 @@ SPEAKER_IN_PATH = r"(?:^|/)(?:([^/]+)_ses/|audio/([^/]+)/([^/]+)/\2_\3_[^/]+$)"
 # of ESC-50: 3-163607-B-13.wav and FSD50K: FSD50K.dev_audio/63609.wav
 RECORDING_IN_PATH = (
     r"(?:^|/)(?:([a-z_]+-[a-z]+-\d+)-\d+-\w+|audio/([a-z]\d+)_\d+_\d+"
-    r"|\d-(\d+)-[A-Z]-\d+|FSD50K\.[^/]+/(\d+))\.wav$"
+    r"|\d-(\d+)-[A-Z]-\d+|FSD50K\.[^/]+/(\d+))\.(?:wav|flac)$"
 )
 PROVENANCE = {  # column of the provenance CSV: ours
     "speaker1": "speaker1",
@@ -81,7 +81,7 @@ def prepare_polsess(
 ):
     """Writes train.csv, val.csv, test.csv and audit.json of a PolSESS corpus.
 
-    Manifests name audio as ``$data_root/<subset>/<folder>/<file>.wav``; pass
+    Manifests name audio as ``$data_root/<subset>/<folder>/<file>``; pass
     ``{"data_root": data_folder}`` as replacements when loading them. Manifests made
     before from the same corpus with the same settings are kept. The corpus counts as
     the same while its CSVs' sizes and times and its folders' times are unchanged;
@@ -307,7 +307,7 @@ def _check_files_exist(data_folder, tables, csvs):
 
 
 def _count_frames(path, sample_rate):
-    """Returns the length in samples that a wav's header states, its rate checked."""
+    """Returns the length in samples that a file's header states, its rate checked."""
     try:
         info = sf.info(path)
     except sf.LibsndfileError as err:
