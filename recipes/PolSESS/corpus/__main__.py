@@ -12,7 +12,7 @@ from corpus.providers import embedded, folder, listed, polsess
 def parse_arguments(arguments=None):
     """Returns the parsed command line."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("out", help="corpus folder to make; its name is the corpus'")
+    common.add_argument("out", help="folder to make; the corpus gets its name")
     common.add_argument(
         "--rows",
         type=int,
@@ -30,15 +30,19 @@ def parse_arguments(arguments=None):
         help="only rows that are within the limit at 8 and at 16 kHz: corpora of both "
         "rates then have the same; takes three times as long",
     )
-    common.add_argument("--seconds", type=float, default=4.0, help="of a recording")
-    common.add_argument("--seed", type=int, default=0)
+    common.add_argument(
+        "--seconds", type=float, default=4.0, help="of a recording (default: 4)"
+    )
+    common.add_argument("--seed", type=int, default=0, help="default: 0")
     common.add_argument(
         "--format",
         choices=FORMATS,
         default="wav",
         help="of the recordings (default: wav)",
     )
-    common.add_argument("--workers", type=int, help="processes (default: all cores)")
+    common.add_argument(
+        "--workers", type=parse_workers, help="processes (default: all cores)"
+    )
     common.add_argument(
         "--shard",
         type=parse_shard,
@@ -47,7 +51,7 @@ def parse_arguments(arguments=None):
     )
     common.add_argument(
         "--max_rejected",
-        type=float,
+        type=parse_share,
         default=0.01,
         metavar="SHARE",
         help="of the sources that may be unusable (default: 0.01)",
@@ -100,6 +104,24 @@ def parse_arguments(arguments=None):
     )
     of_list.add_argument("--source", required=True, help="the CSV")
     return parser.parse_args(arguments)
+
+
+def parse_workers(text):
+    """Returns a number of processes."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1 on")
+    return int(text)
+
+
+def parse_share(text):
+    """Returns a share from 0 to 1."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a share from 0 to 1")
+    return share
 
 
 def parse_shard(text):
@@ -183,11 +205,16 @@ def main(arguments=None):
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from here", file=sys.stderr)
+        return 130
     redrawn = ", ".join(f"{count} {why}" for why, count in made["redrawn"].items())
     print(
         f"{options.out}: {made['rows']} recordings made in {made['seconds']} s (draws "
         f"made again: {redrawn or 'none'})"
     )
+    if rejected:
+        print(f"{len(rejected)} sources cannot be used: see rejected.csv there")
     if not made["finished"]:
         print(
             "This is one shard. When all are made, copy their folders over one another "

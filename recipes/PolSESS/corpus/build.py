@@ -109,7 +109,8 @@ def claim_corpus(folder, sources, settings):
         "sources": keyed.digest([replace(source, path="") for source in sources]),
     }
     path = folder / "corpus.json"
-    if not path.exists():
+    begun = any(file.stat().st_size for file in folder.glob("*/rows*.journal"))
+    if not path.exists() or not (begun or list(folder.glob("*/corpus_*.csv"))):
         folder.mkdir(parents=True, exist_ok=True)
         write_sources(folder / "sources.csv", sources)
         with replacing(path) as temporary:

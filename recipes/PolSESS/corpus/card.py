@@ -96,7 +96,7 @@ def _subsets(tables, seconds):
             (
                 subset,
                 len(table),
-                f"{len(table) * seconds / 3600:.1f}",
+                f"{len(table) * seconds / 3600:.2f}",
                 f"{table['sceneClass'].isin(indoor).mean():.0%}",
                 len(speakers) or "not known",
                 table["sceneClass"].nunique(),

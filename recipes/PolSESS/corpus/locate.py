@@ -14,6 +14,10 @@ def corpus_csv(data_folder, subset):
 
 def find_csv(data_folder, subset):
     """Returns the path of a subset's corpus CSV, also if the corpus was renamed."""
+    if not data_folder.is_dir():
+        raise FileNotFoundError(
+            f"{data_folder}: no such folder; expected a corpus with train, val and test"
+        )
     expected = corpus_csv(data_folder, subset)
     if expected.exists():
         return expected
@@ -21,6 +25,8 @@ def find_csv(data_folder, subset):
     found = sorted(folder.glob(f"corpus_*_{subset}_final.csv"))
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "no corpus CSV"
+        if list(folder.glob("rows*.journal")):
+            names += " (its making was not finished: give the same command again)"
         raise FileNotFoundError(
             f"{folder}: expected {expected.name} or exactly one "
             f"corpus_*_{subset}_final.csv, found {names}. "

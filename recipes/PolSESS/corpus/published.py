@@ -69,6 +69,8 @@ def read_published(path):
         Naming the file and what was expected of it.
     """
     path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected a published list")
     frame = _read_mat(path) if path.suffix == ".mat" else _read_csv(path)
     missing = [name for name in COLUMNS if name not in frame]
     if missing:

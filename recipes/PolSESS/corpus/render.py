@@ -187,9 +187,12 @@ class Renderer:
             except DrawAgain as error:
                 redraws.append((error.reason, error.name, error.detail))
         reasons = ", ".join(sorted({reason for reason, _, _ in redraws}))
+        blamed = {f"{name} {detail}" for _, name, detail in redraws if name}
         raise ValueError(
             f"{planner.subset} row {row} ({planner.scene_class(row)}): {MAX_ATTEMPTS} "
-            f"draws were {reasons}. Are the sources far too loud, or empty?"
+            f"draws were {reasons}. "
+            + (f"E.g. {min(blamed)}. " if blamed else "")
+            + "Are the sources damaged, far too loud, or empty?"
         )
 
     def render(self, plan, redraws=()):

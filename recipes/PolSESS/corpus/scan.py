@@ -74,6 +74,8 @@ def check_rejected(rejected, count, max_rejected):
     """
     if len(rejected) > max_rejected * count:
         examples = "; ".join(f"{one.path}: {one.reason}" for one in rejected[:3])
+        if len(rejected) > 3:
+            examples += f"; and {len(rejected) - 3} more"
         raise ValueError(
             f"{len(rejected)} of {count} sources ({len(rejected) / count:.1%}) cannot "
             f"be used, more than {max_rejected:.1%}: {examples}. Mend or remove them, "

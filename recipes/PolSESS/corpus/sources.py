@@ -158,6 +158,8 @@ def read_header(path):
         Saying, without the path, why the file is no source: no audio, no samples, more
         than two channels, 8 bits or less, a rate outside RATES.
     """
+    if not Path(path).is_file():
+        raise ValueError("no such file")
     try:
         info = soundfile.info(str(path))
     except (RuntimeError, OSError) as error:

@@ -29,6 +29,7 @@ def worker_pool(workers=None, initializer=None, initargs=()):
 
 
 def _start(parent, initializer, initargs):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     libc = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):  # Linux
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -21,6 +21,7 @@ from corpus.workers import worker_pool
 
 # Recordings of each scene and event class in train, val and test.
 RECORDINGS = {"scene": (4, 2, 2), "event": (6, 3, 3)}
+LICENCE = "made by this recipe"
 SPEECH_LEVEL = (-26.0, -22.0)  # dB re full scale, RMS
 
 
@@ -87,6 +88,7 @@ def _speech(seed, num_speakers, utterances_per_speaker):
                     class_="",
                     speaker=speaker.name,
                     source="embedded",
+                    licence=LICENCE,
                     rate=SAMPLE_RATE,
                     frames=0,
                     transcript=text,
@@ -111,6 +113,7 @@ def _sounds(role, seed):
                     class_=class_name,
                     speaker="",
                     source="embedded",
+                    licence=LICENCE,
                     rate=SAMPLE_RATE,
                     frames=0,
                 )

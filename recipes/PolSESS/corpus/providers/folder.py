@@ -9,6 +9,8 @@ says otherwise.
 """
 
 import csv
+import logging
+import os
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,8 @@ ALIASES = {
     "source": ("source", "source_repo"),
     "licence": ("licence", "license"),
 }
+logger = logging.getLogger(__name__)
+
 COPIED = ("path", "role", "speaker", "source", "transcript", "licence", "recording")
 
 
@@ -90,17 +94,28 @@ def make_sources(
     unused = sorted(set(treat or {}) - named)
     if unused:
         raise ValueError(f"{path}: no row has the class {', '.join(unused)} to treat")
-    units = defaultdict(list)
+    units, lines, unnamed = defaultdict(list), {}, 0
     for number, row in enumerate(rows, start=2):
         where = f"{path}, line {number}"
         fields, role, kind, unit = _read_row(row, where, treat or {})
+        audio = Path(os.path.normpath(folder / fields["path"])).as_posix()
+        if audio in lines:
+            raise ValueError(
+                f"{where}: {fields['path']} is in line {lines[audio]} already. Keep one"
+            )
+        lines[audio] = number
+        unnamed += role == "speech" and not fields["speaker"]
         units[role, unit].append((fields, kind, where))
+    if unnamed:
+        logger.warning(
+            f"{path}: {unnamed} speech files have no speaker. Each counts as a speaker "
+            "of its own: one person may be in several subsets, and twice in a recording"
+        )
     placed = []
     for unit, subset in _split(units, split).items():
         for fields, _, where in units[unit]:
-            name = fields["path"].replace("\\", "/")
-            audio = (folder / name).as_posix()
-            fields |= {"path": audio, "name": name, "subset": subset}
+            fields |= {"name": fields["path"], "subset": subset}
+            fields["path"] = (folder / fields["path"]).as_posix()
             placed.append((fields, where))
     paths = [fields["path"] for fields, _ in placed]
     headers, refused = read_headers(folder, paths, workers)
@@ -129,6 +144,7 @@ def _read_row(row, where, treat):
         return ""
 
     fields = {name: cell(name) for name in COPIED}
+    fields["path"] = fields["path"].replace("\\", "/")
     if not fields["path"] or not fields["role"]:
         raise ValueError(
             f"{where}: columns path and role (or kind) must be there and not be empty"
@@ -162,14 +178,17 @@ def _split(units, split):
 
 
 def _deal(units, group, split):
-    """Deals units to subsets in keyed order: seedless, at least one each.
+    """Deals units to subsets in keyed order: seedless, at least one where any is due.
 
     One more unit moves at most one other at each end of a subset.
     """
     order = keyed.shuffled(units, "split", *group)
     if len(order) < len(SUBSETS):
         return dict.fromkeys(order, "train")
-    held_out = [max(1, round(len(order) * share / sum(split))) for share in split[1:]]
+    held_out = [
+        max(1, round(len(order) * share / sum(split))) if share else 0
+        for share in split[1:]
+    ]
     ends = {"test": held_out[1], "val": sum(held_out)}
     return {
         unit: next((name for name, end in ends.items() if n < end), "train")

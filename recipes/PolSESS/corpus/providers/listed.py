@@ -12,7 +12,7 @@ def make_sources(path, max_rejected=0.01, workers=None):
     Arguments
     ---------
     path : str or Path
-        A CSV; see read_sources.
+        A CSV, see read_sources; or a corpus folder, for the list in it.
     max_rejected : float
         Share of the sources that may be unusable.
     workers : int, optional
@@ -30,10 +30,16 @@ def make_sources(path, max_rejected=0.01, workers=None):
     ValueError
         Naming file, row and what was expected; if too many sources cannot be used.
     """
+    path = Path(path, "sources.csv") if Path(path).is_dir() else Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such source list; expected a CSV like the sources.csv of a "
+            "corpus folder"
+        )
     rejected = []
 
     def measure(paths):
-        headers, refused = read_headers(Path(path).parent, paths, workers)
+        headers, refused = read_headers(path.parent, paths, workers)
         check_rejected(refused, len(paths), max_rejected)
         rejected.extend(refused)
         return headers

@@ -297,6 +297,35 @@ def test_another_corpus_in_the_folder_is_refused(corpus, sources):
     assert files(corpus) == before
 
 
+def test_a_folder_in_which_nothing_was_made_is_free_for_another_corpus(
+    corpus, sources, tmp_path
+):
+    other = CorpusSettings((24, 4, 4), 8000, 0.5, seed=9)
+    gone = [replace(source, path="gone.wav") for source in sources]
+    with pytest.raises(ValueError, match="gone.wav: no such file"):
+        build_corpus(tmp_path / "tiny", gone, other, 1, False)
+    build_corpus(tmp_path / "tiny", sources, SETTINGS, 1, False)
+    assert files(tmp_path / "tiny") == files(corpus)
+
+
+def test_ctrl_c_stops_quietly_and_the_command_goes_on(tmp_path):
+    folder = write_folder(tmp_path / "recordings")
+    command = [sys.executable, "-m", "corpus", "folder", str(tmp_path / "made")]
+    command += ["--source", str(folder), "--rows", "3000", "2", "2", "--workers", "2"]
+    command += ["--seconds", "0.5", "--split", "60", "20", "20"]
+    first = subprocess.Popen(command, cwd=RECIPE, stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "made" / "train" / "rows.journal"
+    while not (journal.exists() and journal.stat().st_size):
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 130 and "Traceback" not in said
+    assert said.strip().endswith("Stopped. The same command goes on from here")
+    with pytest.raises(FileNotFoundError, match="making was not finished"):
+        prepare_polsess(tmp_path / "made", tmp_path / "manifests")
+
+
 def test_full_disk_is_an_error_that_names_the_file(sources, tmp_path):
     script = f"""
         import resource, sys
@@ -440,7 +469,7 @@ def test_card_counts_what_the_corpus_holds(corpus, rows):
     told = pd.read_csv(corpus / "train" / "corpus_tiny_train_provenance.csv")
     speakers = len({*told["speaker1"], *told["speaker2"]})
     indoor = np.mean([isinstance(row["reverbForEvent"], str) for row in rows])
-    assert f"| train | 24 | 0.0 | {indoor:.0%} | {speakers} | 3 | 3 |" in card
+    assert f"| train | 24 | 0.00 | {indoor:.0%} | {speakers} | 3 | 3 |" in card
     trams = sum(row["sceneClass"] == "tram" for row in rows)
     assert f"| tram | {trams} | " in card
     digest = json.loads((corpus / "corpus.json").read_text())["sources"]

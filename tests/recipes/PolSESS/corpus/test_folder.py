@@ -146,7 +146,7 @@ def test_files_of_a_list_are_measured_and_rejected_as_any(folder):
     text += "speech/s0_0.wav,speech,train,,s0,mine,48000,5,2\n"
     text += "speech/gone.wav,speech,train,,s0,mine,16000,16000,1\n"
     (folder / "mine.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match="1 of 2 sources .*gone.wav: cannot be read"):
+    with pytest.raises(ValueError, match="1 of 2 sources .*gone.wav: no such file"):
         listed.make_sources(folder / "mine.csv")
     (source,), (lost,) = listed.make_sources(folder / "mine.csv", max_rejected=0.5)
     assert (source.rate, source.frames, source.channels) == (16000, 16000, 1)
@@ -178,3 +178,22 @@ def test_source_list_comes_back_as_written(folder, tmp_path):
     (tmp_path / "sources.csv").write_text(text.replace(",val,", ",valid,", 1))
     with pytest.raises(ValueError, match="subset 'valid' is not one of train, val"):
         read_sources(tmp_path / "sources.csv")
+
+
+def test_a_file_in_two_lines_is_an_error_and_unnamed_speakers_are_warned_of(
+    folder, tmp_path, caplog
+):
+    first = read_manifest(folder)[0]["path"]
+    name = change_manifest(folder, tmp_path, 1, path=f"scene/../{first}")
+    with pytest.raises(ValueError, match=f"line 3: .*{first} is in line 2 already"):
+        make_sources(folder, manifest=name)
+    make_sources(folder)
+    assert "no speaker" not in caplog.text
+    name = change_manifest(folder, tmp_path, 1, speaker="")
+    make_sources(folder, manifest=name)
+    assert "1 speech files have no speaker" in caplog.text
+
+
+def test_a_subset_without_share_gets_nothing(folder):
+    sources = make_sources(folder, split=(80, 0, 20))
+    assert {source.subset for source in sources} == {"train", "test"}

@@ -132,6 +132,9 @@ def test_what_is_no_list_is_explained(rows, tmp_path, monkeypatch):
         (tmp_path / f"no.{suffix}").write_bytes(b"\xff\xfe no list \x00")
         with pytest.raises(ValueError, match=f"no.{suffix}: expected a CSV"):
             read_published(tmp_path / f"no.{suffix}")
+    with pytest.raises(FileNotFoundError, match="any.mat: no such file"):
+        read_published(tmp_path / "any.mat")
+    (tmp_path / "any.mat").touch()
     monkeypatch.setitem(sys.modules, "matio", None)
     with pytest.raises(ValueError, match=r"needs the package mat-io: .*\[mat\]"):
         read_published(tmp_path / "any.mat")
