@@ -53,9 +53,9 @@ def write_card(folder, settings, sources):
     text = f"""# {folder.resolve().name}
 
 A PolSESS corpus: two speakers at once, with an acoustic scene, a sound event and
-reverberation, every layer a file of its own. Made by polsess-recipes
-{VERSION.read_text(encoding="utf-8").strip()}.
+reverberation, every layer a file of its own.
 
+- made by polsess-recipes {VERSION.read_text(encoding="utf-8").strip()}
 - {settings.sample_rate} Hz, 16-bit {settings.audio_format}, {settings.seconds:g} s a \
 recording, seed {settings.seed}
 - sources split {settings.split}; source list `sources.csv`, digest \
