@@ -1,5 +1,6 @@
 """Files that appear under their names only when complete."""
 
+import csv
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,3 +38,15 @@ def replacing(path):
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def csv_writer(path, columns):
+    """Gives a writer of a CSV file that appears under its name when complete."""
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        yield writer

@@ -28,12 +28,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from corpus import keyed
-from corpus.atomic import replacing
+from corpus.atomic import csv_writer, replacing
 from corpus.audio import FORMATS, write_audio
 from corpus.card import CARD, write_card
 from corpus.journal import Journal, remove_journals
 from corpus.locks import LOCK, hold
-from corpus.metadata import cells, csv_writer, write_csvs
+from corpus.metadata import cells, write_csvs
 from corpus.plan import Planner
 from corpus.render import Renderer, read_segment
 from corpus.sources import SUBSETS, write_sources

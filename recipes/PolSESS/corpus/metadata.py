@@ -1,10 +1,8 @@
 """The CSV files of a corpus: PolSESS' own columns, and the provenance beside them."""
 
-import csv
 from collections import Counter
-from contextlib import contextmanager
 
-from corpus.atomic import replacing
+from corpus.atomic import csv_writer
 from corpus.locate import corpus_csv, provenance_csv
 from corpus.render import REASONS
 
@@ -149,15 +147,3 @@ def write_csvs(folder, subset, rows):
         for row in rows:
             final.writerow([row[name] for name in COLUMNS])
             provenance.writerow([row[name] for name in PROVENANCE])
-
-
-@contextmanager
-def csv_writer(path, columns):
-    """Gives a writer of a CSV file that appears under its name when complete."""
-    with (
-        replacing(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        yield writer

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import soundfile
 
-from corpus.atomic import replacing
+from corpus.atomic import csv_writer
 from corpus.tables import event_classes, scene_classes
 
 SUBSETS = ("train", "val", "test")
@@ -178,12 +178,7 @@ def read_header(path):
 
 def write_sources(path, sources):
     """Writes a source list; the file appears under its name only when complete."""
-    with (
-        replacing(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+    with csv_writer(path, COLUMNS) as writer:
         writer.writerows(astuple(source) for source in sources)
 
 
