@@ -1,7 +1,10 @@
 """Makes PolSESS corpora: sources -> layers -> mixtures on disk.
 
-In the order in which data flows: a provider (`embedded`, `folder`) makes a source
-list (`sources`); `plan` draws, by key, what each recording is made of; `render` turns
-a plan into layers and their mix, with the plate of `reverb`; `build` does this for all
-rows and writes the official folders and CSV files. `python -m corpus --help`.
+In the order in which data flows: a provider (`providers/`) finds recordings, `scan`
+reads their headers, `splits` or `published` puts them into subsets, and `sources` is
+the list of them; `plan` draws, by key, what each recording is made of; `render` turns a
+plan into layers and their mix, with the plate of `reverb`; `build` does this for all
+rows, keeps those done in a `journal`, and writes the official folders, their CSV files
+(`metadata`) and a `card`. `audit` and `verify` look at corpora, whoever made them; `pack`
+and `source_pack` keep audio in arrays. `python -m corpus --help`.
 """
