@@ -5,6 +5,6 @@ reads their headers, `splits` or `published` puts them into subsets, and `source
 the list of them; `plan` draws, by key, what each recording is made of; `render` turns a
 plan into layers and their mix, with the plate of `reverb`; `build` does this for all
 rows, keeps those done in a `journal`, and writes the official folders, their CSV files
-(`metadata`) and a `card`. `audit` and `verify` look at corpora, whoever made them; `pack`
-and `source_pack` keep audio in arrays. `python -m corpus --help`.
+(`metadata`) and a `card`. `audit` and `verify` look at corpora, whoever made them;
+`pack` and `source_pack` keep audio in arrays. `python -m corpus --help`.
 """
