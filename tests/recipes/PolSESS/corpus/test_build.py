@@ -313,7 +313,14 @@ def test_ctrl_c_stops_quietly_and_the_command_goes_on(tmp_path):
     command = [sys.executable, "-m", "corpus", "folder", str(tmp_path / "made")]
     command += ["--source", str(folder), "--rows", "3000", "2", "2", "--workers", "2"]
     command += ["--seconds", "0.5", "--split", "60", "20", "20"]
-    first = subprocess.Popen(command, cwd=RECIPE, stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        command,
+        cwd=RECIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Shells have their background jobs, these tests maybe, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     journal = tmp_path / "made" / "train" / "rows.journal"
     while not (journal.exists() and journal.stat().st_size):
         assert first.poll() is None
