@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from torch.utils.data import DataLoader  # noqa: E402
 
 import recipe_path  # noqa: E402, F401
-from corpus.plan import MixingRules, Planner  # noqa: E402
+from corpus.plan import Planner  # noqa: E402
 from corpus.providers import embedded, folder  # noqa: E402
 from corpus.render import read_segment  # noqa: E402
 from corpus.source_pack import SourcePack, pack_sources  # noqa: E402
@@ -58,9 +58,8 @@ def figures(sources, list_folder, temporary, batches):
     pack_sources(temporary / "pack", sources, list_folder, RATE)
     packing = time.perf_counter() - begin
     pack = SourcePack(temporary / "pack", sources, RATE)
-    usable = Planner(sources, "train", SECONDS, 0).scene_classes
-    rules = with_bank(MixingRules(), usable)
-    planner = Planner(sources, "train", SECONDS, 0, rules)
+    planner = Planner(sources, "train", SECONDS, 0)
+    planner.rules = with_bank(planner.rules, planner.scene_classes)
     readers = {
         "packed": pack.read,
         "files": functools.partial(read_segment, folder=list_folder, sample_rate=RATE),

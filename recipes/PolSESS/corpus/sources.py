@@ -1,7 +1,7 @@
 """The source list: the recordings that corpora are made of, one per row of a CSV."""
 
 import csv
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import soundfile
@@ -227,9 +227,12 @@ def read_sources(path, measure=None):
             speaker=row["speaker"],
             source=row["source"],
             **dict(zip(MEASURED, measured, strict=True)),
-            **{key: row.get(key) or "" for key in COLUMNS[len(REQUIRED + MEASURED) :]},
+            recording=row.get("recording") or "",
+            official=row.get("official") or "",
+            licence=row.get("licence") or "",
+            transcript=row.get("transcript") or "",
+            name=row.get("name") or row["path"],
         )
-        source = source if row.get("name") else replace(source, name=row["path"])
         check(source, where)
         sources.append(source)
     if not sources:

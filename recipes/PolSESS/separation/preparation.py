@@ -111,8 +111,8 @@ def _dynamic_dataset(hparams, data_folder, rules, held_out):
     sources = [s for s in read_sources(source_list) if s.subset == "train"]
     _warn_of_leaks(sources, held_out, source_list)
     seconds, seed = float(held_out[0]["duration"]), hparams["seed"]
-    usable = Planner(sources, "train", seconds, seed, rules).scene_classes
-    planner = Planner(sources, "train", seconds, seed, with_bank(rules, usable))
+    planner = Planner(sources, "train", seconds, seed, rules)
+    planner.rules = with_bank(rules, planner.scene_classes)
     # Packed samples are not quite those of the files.
     packed = bool(hparams["pack"])
     drawn_from = keyed.digest(

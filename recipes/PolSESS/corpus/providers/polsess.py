@@ -75,6 +75,7 @@ def make_sources(roots, seconds, published=None, max_rejected=0.01, workers=None
     else:
         placed, rejected = list(zip(found, speaker_disjoint(found), strict=True)), []
     used = [pair for pair in placed if pair[0].role == "speech" or pair[0].class_]
+    folders = {name: Path(root).resolve() for name, root in roots.items()}
     paths = defaultdict(dict)  # of dicts: a published list may have a file twice
     for file, _ in used:
         paths[file.source][file.path] = None
@@ -82,7 +83,7 @@ def make_sources(roots, seconds, published=None, max_rejected=0.01, workers=None
     for name, root in roots.items():
         read, refused = read_headers(root, list(paths[name]), workers)
         headers |= read
-        rejected += [replace(r, path=_name(r.path, name, root)) for r in refused]
+        rejected += [replace(r, path=_name(r.path, name, folders)) for r in refused]
     check_rejected(rejected, len(headers) + len(rejected), max_rejected)
     unused = [file for file in found if file.path not in paths[file.source]]
     _log_left_out(unused, "not listed, with voices, or of no class that is known")
@@ -101,7 +102,7 @@ def make_sources(roots, seconds, published=None, max_rejected=0.01, workers=None
             official=file.official,
             licence=file.licence,
             transcript=file.transcript,
-            name=_name(file.path, file.source, roots[file.source]),
+            name=_name(file.path, file.source, folders),
         )
         for file, subset in used
         if file.path in headers
@@ -111,9 +112,9 @@ def make_sources(roots, seconds, published=None, max_rejected=0.01, workers=None
     return [source for source in sources if source.seconds >= seconds], rejected
 
 
-def _name(path, collection, root):
+def _name(path, collection, folders):
     """Returns what names a file wherever the downloads are."""
-    return f"{collection}/{Path(path).relative_to(Path(root).resolve()).as_posix()}"
+    return f"{collection}/{Path(path).relative_to(folders[collection]).as_posix()}"
 
 
 def _log_left_out(recordings, reason):
