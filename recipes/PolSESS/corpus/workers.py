@@ -28,12 +28,17 @@ def worker_pool(workers=None, initializer=None, initargs=()):
     )
 
 
-def _start(parent, initializer, initargs):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+def die_with_parent(parent):
+    """Makes this process end when its parent, whose id is given, does (on Linux)."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):  # Linux
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the line above
             os._exit(1)
+
+
+def _start(parent, initializer, initargs):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    die_with_parent(parent)
     if initializer:
         initializer(*initargs)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from corpus.atomic import replacing
+from corpus.workers import die_with_parent
 
 RESULTS_VARIABLE = "ORION_RESULTS_PATH"
 INTERRUPT_VARIABLE = "ORION_INTERRUPT_CODE"
@@ -47,11 +48,13 @@ def report(objective, statistics):
 
 @contextmanager
 def reported_failures():
-    """Turns exceptions of a trial into reports.
+    """Turns exceptions of a trial into reports; a trial dies with its worker.
 
     Without Oríon, an error that the recipe itself raised ends the script with its
     message alone; others pass.
     """
+    if is_trial():  # else a killed worker's trial would go on as an orphan
+        die_with_parent(os.getppid())
     try:
         yield
     except KeyboardInterrupt:

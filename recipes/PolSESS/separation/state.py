@@ -27,8 +27,8 @@ class TrainState:
         Steps left out for a non-finite loss or gradient, and all of them so far.
     items : int
         Training examples seen.
-    seconds : float
-        Time spent in finished epochs, each from its last start.
+    seconds : list of float
+        Time spent in each finished epoch, from its last start.
     """
 
     def __init__(self):
@@ -38,7 +38,7 @@ class TrainState:
         self.skipped_in_a_row = 0
         self.skipped = 0
         self.items = 0
-        self.seconds = 0.0
+        self.seconds = []
 
     def keep_settings(self, settings):
         """Keeps the settings of a new run; refuses to go on with other ones.

@@ -37,6 +37,7 @@ from curve import plot_learning_curve
 from dataset import EpochSampler, collate
 from evaluation import format_table, score, write_results
 from export import export_model
+from keys import FREE_KEYS
 from loggers import log, start_loggers
 from masking import separate
 from memory import keep_freed_memory
@@ -46,32 +47,6 @@ from state import TrainState
 from steps import CarefulBrain, TrainingStopped
 
 logger = get_logger(__name__)
-# Keys that may change while a run goes on; any other needs a new output_folder.
-FREE_KEYS = (
-    "data_folder",
-    "source_list",
-    "corpus",
-    "embedded_folder",
-    "embedded_items",
-    "output_folder",
-    "save_folder",
-    "strict",
-    "verify_audio",
-    "skip_prep",
-    "pack",
-    "compile",
-    "activation_checkpointing",
-    "scan_engine",
-    "test_only",
-    "tensorboard",
-    "wandb",
-    "N_epochs",
-    "early_stop_patience",
-    "num_workers",
-    "nonfinite_patience",
-    "ckpt_interval_steps",
-    "test_batch_size",
-)
 PLAIN = (str, int, float, list, type(None))
 VERSION = Path(__file__).resolve().parents[1] / "VERSION"
 
@@ -206,7 +181,7 @@ class Separation(CarefulBrain):
             scores = torch.tensor([row[name] for row in self.scores])
             valid[name] = float(scores[~scores.isnan()].double().mean())
         spoilt = any(row["si_sdr"] != row["si_sdr"] for row in self.scores)
-        monitored = valid["si_sdri" if self.hparams.valid_per_variant else "si_sdr"]
+        monitored = self.monitored(valid)
         if spoilt or monitored != monitored:
             raise TrainingStopped(
                 f"The validation score of epoch {epoch} is not a number: the weights "
@@ -228,13 +203,13 @@ class Separation(CarefulBrain):
             "valid_stats": {"loss": -valid["si_sdr"], **valid},
         }
         state.history.append(entry)
-        state.seconds += time.monotonic() - self.began
+        state.seconds.append(time.monotonic() - self.began)
         self.checkpointer.save_and_keep_only(
             meta={
                 "score": monitored,
                 "epoch": epoch,
                 "items": state.items,
-                "seconds": state.seconds,
+                "seconds": sum(state.seconds),
             },
             max_keys=["score"],
             importance_keys=[ckpt_recency],
@@ -250,6 +225,11 @@ class Separation(CarefulBrain):
                 f"{valid['si_sdri']:.2f} dB (best score {counter.best_score:.2f} dB in "
                 f"epoch {counter.best_limit}); {time.monotonic() - self.began:.0f} s"
             )
+
+    def monitored(self, valid_stats):
+        """Returns the score by which checkpoints and trials are compared, in dB."""
+        name = "si_sdri" if self.hparams.valid_per_variant else "si_sdr"
+        return valid_stats[name]
 
     def _plot(self):
         path = Path(self.hparams.output_folder) / "learning_curve.png"
@@ -320,6 +300,23 @@ def test(brain, dataset):
     return source
 
 
+def trial_result(brain):
+    """Returns the objective of a search's trial and what is to be kept with it.
+
+    Of the first N_epochs alone: a run that was gone on with to a higher fidelity gives
+    for a lower one what it gave there.
+    """
+    entries = brain.state.history[: brain.hparams.N_epochs]
+    best = max(entries, key=lambda entry: brain.monitored(entry["valid_stats"]))
+    meta = {
+        "epoch": best["stats_meta"]["epoch"],
+        "score": brain.monitored(best["valid_stats"]),
+        "items": entries[-1]["stats_meta"]["examples"],
+        "seconds": sum(brain.state.seconds[: len(entries)]),
+    }
+    return -meta["score"], provenance(brain, meta) | {"epochs": len(entries)}
+
+
 def provenance(brain, checkpoint):
     """Returns what a score or an export comes from.
 
@@ -337,7 +334,7 @@ def provenance(brain, checkpoint):
         "epoch": checkpoint["epoch"],
         "validation_score": checkpoint["score"],
         "items": checkpoint["items"],
-        "seconds": round(checkpoint["seconds"]),
+        "seconds": round(checkpoint["seconds"], 1),
         "processes": brain.world_size,
         "device": str(brain.device),
         "recipe": VERSION.read_text(encoding="utf-8").strip(),
@@ -411,8 +408,7 @@ def run(hparams_file, hparams, run_opts, overrides):
         },
     )
     if search.is_trial():  # a search must not see the test set
-        best = brain.checkpointer.find_checkpoint(max_key="score").meta
-        return search.report(-best["score"], provenance(brain, best))
+        return search.report(*trial_result(brain))
     source = test(brain, datasets["test"])
     if if_main_process():
         folder = export_model(

@@ -1,0 +1,122 @@
+"""Priors of searched keys, written as Oríon writes them."""
+
+import ast
+import math
+import re
+from dataclasses import dataclass, replace
+
+EXAMPLE = (
+    "expected one of uniform(0.5, 20), loguniform(3e-4, 3e-3), "
+    "uniform(1, 5, discrete=True) and choices(['adam', 'sgd'])"
+)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What values a key may have in a search.
+
+    Attributes
+    ----------
+    low, high : float or None
+        Bounds, both included; None for choices.
+    log : bool
+        Whether values are uniform in their logarithm.
+    integer : bool
+    choices : tuple or None
+    """
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    integer: bool = False
+    choices: tuple | None = None
+
+    @classmethod
+    def parse(cls, key, text):
+        """Reads a prior.
+
+        Arguments
+        ---------
+        key : str
+            Whose prior it is, for the error.
+        text : str
+            For example ``loguniform(3e-4, 3e-3)``.
+
+        Raises
+        ------
+        ValueError
+            If it is no prior.
+        """
+        try:
+            name, inside = re.fullmatch(r"(\w+)\((.*)\)", str(text).strip()).groups()
+            call = ast.parse(f"f({inside})", mode="eval").body
+            values = [ast.literal_eval(value) for value in call.args]
+            options = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+            integer = options.pop("discrete", False)
+            if name == "choices":
+                (choices,) = values
+                prior = cls(choices=tuple(choices))
+            else:
+                low, high = values
+                log = {"uniform": False, "loguniform": True}[name]
+                prior = cls(float(low), float(high), log, integer)
+            valid = prior.choices or (low < high and not (log and low <= 0))
+            if options or not valid:
+                raise ValueError
+        except (AttributeError, SyntaxError, TypeError, ValueError, KeyError):
+            raise ValueError(f"space, {key}: {text!r} is no prior; {EXAMPLE}") from None
+        return prior
+
+    def __str__(self):
+        """Returns the prior as Oríon reads it."""
+        if self.choices is not None:
+            return f"choices({list(self.choices)!r})"
+        name = "loguniform" if self.log else "uniform"
+        if self.integer:
+            return f"{name}({self.low:.0f}, {self.high:.0f}, discrete=True)"
+        return f"{name}({self.low:.6g}, {self.high:.6g})"
+
+    def unit(self, value):
+        """Returns where a value lies within the bounds, 0..1, in log where log is."""
+        scale = math.log if self.log else float
+        low, high = scale(self.low), scale(self.high)
+        return (scale(value) - low) / (high - low)
+
+    def contains(self, value):
+        """Returns whether a value is within the bounds, or one of the choices."""
+        if self.choices is not None:
+            return value in self.choices
+        return self.low <= value <= self.high
+
+    def distance(self, first, second):
+        """Returns how far two values are apart, 0..1; choices are equal or not."""
+        if self.choices is not None:
+            return float(first != second)
+        return abs(self.unit(first) - self.unit(second))
+
+    def narrowed(self, low, high):
+        """Returns the prior with other bounds, clipped to the present ones.
+
+        Integers are widened to whole numbers, and bounds that fall together are moved
+        apart by a hundredth of the present range (of its logarithm where log is), or by
+        one where integer.
+        """
+        if self.choices is not None:
+            return self
+        if self.integer:
+            low, high = math.floor(low), math.ceil(high)
+        if low >= high:
+            if self.integer:
+                low, high = low - 1, high + 1
+            elif self.log:
+                wider = (self.high / self.low) ** 0.01
+                low, high = low / wider, high * wider
+            else:
+                wider = 0.01 * (self.high - self.low)
+                low, high = low - wider, high + wider
+        return replace(self, low=max(low, self.low), high=min(high, self.high))
+
+
+def read_space(mapping):
+    """Returns the priors of a mapping from keys to texts."""
+    return {key: Prior.parse(key, text) for key, text in mapping.items()}

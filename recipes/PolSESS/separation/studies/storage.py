@@ -1,0 +1,283 @@
+"""The trials of a study in Oríon's database; the one module that knows Oríon."""
+
+import logging
+import os
+import re
+import warnings
+from dataclasses import dataclass
+
+# How often a worker says that its trial is alive; after five times this, another takes
+# it up. Oríon reads the variable when it is imported; its own default is ten minutes.
+os.environ.setdefault("ORION_HEARTBEAT", "30")
+
+with warnings.catch_warnings():  # it uses pkg_resources
+    warnings.simplefilter("ignore")
+    from orion.algo.base import BaseAlgorithm
+    from orion.client.experiment import ExperimentClient
+    from orion.core.io.database import DuplicateKeyError
+    from orion.core.io.experiment_builder import ExperimentBuilder
+    from orion.core.utils.exceptions import (
+        CompletedExperiment,
+        NoConfigurationError,
+        RaceCondition,
+        ReservationRaceCondition,
+        WaitingForTrials,
+    )
+
+from corpus import keyed
+from studies import selection
+
+logging.getLogger("orion").setLevel(logging.ERROR)
+ENOUGH_FAILED = 3  # failures in a stage without a score: something is wrong with all
+UNLIMITED = 10**9
+
+
+class FixedList(BaseAlgorithm):
+    """Suggests nothing: the trials of the experiment are those that were inserted."""
+
+    def suggest(self, num):
+        """Returns no trial."""
+        return []
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial as the study sees it.
+
+    Attributes
+    ----------
+    id : str
+    params : dict
+    status : str
+        completed, failed, running or waiting.
+    epochs : int or None
+        N_epochs asked for.
+    score : float or None
+        Best validation score (dB), if there is one.
+    statistics : dict
+        What the trial reported.
+    started, ended : datetime or None
+        UTC.
+    """
+
+    id: str
+    params: dict
+    status: str
+    epochs: int | None
+    score: float | None
+    statistics: dict
+    started: object
+    ended: object
+
+
+class Storage:
+    """The stages' experiments of one study.
+
+    Arguments
+    ---------
+    study : Study
+    """
+
+    def __init__(self, study):
+        self.study = study
+        self.builder = ExperimentBuilder(
+            {"type": "legacy", "database": _database(study)}
+        )
+        self._experiments, self._clients = {}, {}
+
+    def _name(self, stage):
+        return f"{self.study.name}.{stage.name}"
+
+    def _experiment(self, stage):
+        """Returns a stage's experiment, or None if it has not begun."""
+        if stage.name not in self._experiments:
+            try:
+                found = self.builder.build(self._name(stage))
+            except NoConfigurationError:
+                return None
+            self._experiments[stage.name] = found
+        return self._experiments[stage.name]
+
+    def trials(self, stage):
+        """Returns the trials of a stage, in the order of their ends."""
+        experiment = self._experiment(stage)
+        if experiment is None:
+            return []
+        trials = [_trial(stage, trial) for trial in experiment.fetch_trials()]
+        return sorted(trials, key=lambda t: (t.ended is None, str(t.ended), t.id))
+
+    def finished(self, stage):
+        """Returns whether a stage has all its trials, none of them running.
+
+        Raises
+        ------
+        RuntimeError
+            If its first trials all failed.
+        """
+        trials = self.trials(stage)
+        if not trials:
+            return False
+        done = [t for t in trials if t.status in ("completed", "failed")]
+        failed = [t for t in done if t.status == "failed"]
+        if len(failed) == len(done) >= ENOUGH_FAILED:
+            raise RuntimeError(
+                f"{self._name(stage)}: the first {len(failed)} trials failed, the last "
+                f"with: {failed[-1].statistics.get('failure')}. Mend the cause and "
+                f"remove {self.study.folder} to begin again"
+            )
+        if stage.search and stage.search["hours"]:
+            used = sum(t.statistics.get("worker_seconds", 0) for t in done) / 3600
+            enough = used >= stage.search["hours"]
+        else:
+            enough = len(done) >= self._experiment(stage).max_trials
+        return enough and not any(t.status == "running" for t in trials)
+
+    def reserve(self, stage):
+        """Returns a trial (Oríon's own) for this worker, or None if there is none."""
+        client = self._begin(stage)
+        experiment = self._experiment(stage)
+        experiment.fix_lost_trials()
+        trials = self.trials(stage)
+        waiting = any(trial.status == "waiting" for trial in trials)
+        if len(trials) >= experiment.max_trials and not waiting:
+            return None  # those that run are the last ones
+        try:
+            return client.suggest()
+        except (CompletedExperiment, ReservationRaceCondition, WaitingForTrials):
+            return None
+
+    def observe(self, stage, trial, results):
+        """Keeps a trial's results, in Oríon's form."""
+        self._clients[stage.name].observe(trial, results)
+
+    def give_back(self, stage, trial):
+        """Leaves a trial to be taken up again."""
+        self._clients[stage.name].release(trial, "interrupted")
+
+    def _begin(self, stage):
+        """Returns the client of a stage's experiment, made if it is not there."""
+        if stage.name not in self._clients:
+            experiment = self._experiment(stage) or self._create(stage)
+            client = ExperimentClient(experiment)
+            self._insert(client, stage)
+            self._experiments[stage.name] = experiment
+            self._clients[stage.name] = client
+        return self._clients[stage.name]
+
+    def _create(self, stage):
+        if stage.runs:
+            points = self.points(stage)
+            keys = sorted({key for point in points for key in point})
+            values = {key: _distinct(point[key] for point in points) for key in keys}
+            space = {key: f"choices({values[key]!r})" for key in keys}
+            algorithm, trials = {"fixedlist": {}}, len(points)
+        else:
+            space = {key: str(prior) for key, prior in self.space(stage).items()}
+            if stage.algorithm == "asha":
+                first, base = stage.search["first_rung"], stage.search["base"]
+                space["N_epochs"] = f"fidelity({first}, {stage.epochs}, {base})"
+            seed = keyed.integer(self.study.name, stage.name) % 2**31
+            algorithm = {stage.algorithm: {"seed": seed, **stage.search["options"]}}
+            trials = stage.max_trials() or UNLIMITED
+        settings = {
+            "space": space,
+            "algorithm": algorithm,
+            "max_trials": trials,
+            "max_broken": UNLIMITED,
+        }
+        try:
+            return self.builder.build(self._name(stage), **settings)
+        except RaceCondition:  # another worker made it meanwhile
+            return self.builder.build(self._name(stage))
+
+    def _insert(self, client, stage):
+        """Queues fixed and carried configurations; several workers may try at once."""
+        wanted = []
+        if stage.runs:
+            wanted = [(point, None) for point in self.points(stage)]
+        elif stage.search["carry"]:
+            carry, space = stage.search["carry"], self.space(stage)
+            for found in self._top(carry):
+                params = {key: found.params[key] for key in space}
+                if all(prior.contains(params[key]) for key, prior in space.items()):
+                    results = [result("objective", -found.score)]
+                    wanted.append((params, results if carry["results"] else None))
+        for params, results in wanted:
+            try:
+                client.insert(params, results=results)
+            except DuplicateKeyError:  # by this study before, or by another worker
+                continue
+
+    def space(self, stage):
+        """Returns the space of a search by key, narrowed by the stages before."""
+        space, narrow = dict(stage.search["space"]), stage.search["narrow"]
+        if not narrow:
+            return space
+        before = self.study.stage(narrow["stages"][0])
+        for key, prior in self.space(before).items():
+            if space[key] == before.search["space"][key]:  # inherited
+                space[key] = prior
+        found = self._configurations(narrow["stages"])
+        return selection.narrow(space, found, narrow["best"], narrow["quantiles"])
+
+    def points(self, stage):
+        """Returns the params of the trials of a stage of fixed configurations."""
+        runs = stage.runs
+        chosen = [c.params for c in self._top(runs["top"])] if runs["top"] else [{}]
+        return selection.points(chosen, runs["grid"], runs["seeds"])
+
+    def _configurations(self, names):
+        """Returns the configurations of stages, best first."""
+        trials = [t for name in names for t in self.trials(self.study.stage(name))]
+        return selection.configurations(trials)
+
+    def _top(self, wanted):
+        """Returns the configurations that ``top`` or ``carry`` of a stage asks for."""
+        space = {}
+        for stage in map(self.study.stage, wanted["stages"]):
+            space |= stage.search["space"] if stage.search else {}
+        found = self._configurations(wanted["stages"])
+        return selection.top(found, wanted["count"], space, wanted["within"])
+
+
+def result(name, value):
+    """Returns a result in Oríon's form; all but the objective are statistics."""
+    kind = "objective" if name == "objective" else "statistic"
+    return {"name": name, "type": kind, "value": value}
+
+
+def _database(study):
+    """Returns Oríon's settings of the study's database."""
+    match = re.fullmatch(r"mongodb://([^/]+)/(\w+)", study.database)
+    if match:
+        host, name = match.groups()
+        return {"type": "mongodb", "name": name, "host": f"mongodb://{host}"}
+    if "://" in study.database:
+        raise ValueError(
+            f"database {study.database}: expected a file, or mongodb://HOST:PORT/NAME"
+        )
+    return {"type": "pickleddb", "host": study.database}
+
+
+def _distinct(values):
+    return list(dict.fromkeys(values))
+
+
+def _trial(stage, trial):
+    """Returns Oríon's trial as the study sees it."""
+    statistics = {result.name: result.value for result in trial.statistics}
+    status = {"completed": "completed", "broken": "failed", "reserved": "running"}
+    status = status.get(trial.status, "waiting")
+    if "failure" in statistics:
+        status = "failed"
+    completed = status == "completed" and trial.objective is not None
+    return Trial(
+        id=trial.id,
+        params=dict(trial.params),
+        status=status,
+        epochs=trial.params.get("N_epochs", stage.epochs),
+        score=-trial.objective.value if completed else None,
+        statistics=statistics,
+        started=trial.start_time,
+        ended=trial.end_time if status in ("completed", "failed") else None,
+    )

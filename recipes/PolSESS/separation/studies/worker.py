@@ -1,0 +1,143 @@
+"""A worker: takes a study's trials and runs each as a process of train.py."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+from search import FAILED_OBJECTIVE, INTERRUPT_VARIABLE, RESULTS_VARIABLE
+from studies.ledger import write_ledger
+from studies.storage import Storage, result
+
+ATTEMPTS = 3  # of a trial whose process is killed; each goes on from its checkpoint
+INTERRUPTED = 130  # exit status by which train.py says that it was interrupted
+POLL = 2  # seconds between looks for work while other workers' trials run
+
+
+def work(study):
+    """Runs trials until no stage of the study is open.
+
+    Stages are taken in their order; while a stage waits for the trials of other
+    workers, those after it that do not depend on it are worked on.
+
+    Arguments
+    ---------
+    study : Study
+
+    Raises
+    ------
+    RuntimeError
+        If a stage's first trials all failed.
+    KeyboardInterrupt
+        On Ctrl-C and SIGTERM, after the running trial was given back.
+    """
+    with _terminated_as_interrupted():
+        storage = Storage(study)
+        finished = set()
+        while len(finished) < len(study.stages):
+            for stage in study.stages:
+                if stage.name not in finished and storage.finished(stage):
+                    finished.add(stage.name)
+                    write_ledger(study, storage)
+            if not _work_once(study, storage, finished):
+                time.sleep(POLL)
+
+
+def _work_once(study, storage, finished):
+    """Runs a trial of the first stage that has one; returns whether there was one."""
+    for stage in study.stages:
+        if stage.name in finished or not finished.issuperset(stage.needs):
+            continue
+        trial = storage.reserve(stage)
+        if trial is not None:
+            _run(study, storage, stage, trial)
+            return True
+    return False
+
+
+def _run(study, storage, stage, trial):
+    params = dict(trial.params)
+    folder = study.run_folder(stage, params)
+    command = [sys.executable, *study.command(stage, params, folder)]
+    began = time.monotonic()
+    try:
+        results = _results(command, folder, trial.id)
+        if stage.runs and stage.runs["test"]:
+            _start([*command, "--test_only"], folder, {})
+    except BaseException:  # the trial is taken up again, whatever it was
+        storage.give_back(stage, trial)
+        raise
+    results.append(result("worker_seconds", round(time.monotonic() - began, 1)))
+    results.append(result("run", folder.name))
+    storage.observe(stage, trial, results)
+    write_ledger(study, storage)
+    _tell(stage, params, results)
+
+
+def _results(command, folder, name):
+    """Runs a trial's process until it reports, and returns what it reports."""
+    path = folder / f"trial-{name}.json"
+    for _ in range(ATTEMPTS):
+        path.unlink(missing_ok=True)
+        environment = {RESULTS_VARIABLE: path, INTERRUPT_VARIABLE: INTERRUPTED}
+        code = _start(command, folder, environment)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            path.unlink()
+            return found
+    how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+    failure = f"{how}, {ATTEMPTS} times; see {folder / 'stdout.txt'}"
+    return [result("objective", FAILED_OBJECTIVE), result("failure", failure)]
+
+
+def _start(command, folder, environment):
+    """Runs a process to its end and returns its exit status; it dies with this one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    variables = os.environ | {key: str(value) for key, value in environment.items()}
+    with open(folder / "stdout.txt", "a", encoding="utf-8") as output:
+        output.write(f"$ {shlex.join(command)}\n")
+        output.flush()
+        process = subprocess.Popen(
+            command, env=variables, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            return process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+
+
+@contextmanager
+def _terminated_as_interrupted():
+    """Makes SIGTERM, by which clusters take machines back, what Ctrl-C is."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = [signal.signal(s, interrupt) for s in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        yield
+    finally:
+        for number, handler in zip(
+            (signal.SIGTERM, signal.SIGINT), before, strict=True
+        ):
+            signal.signal(number, handler)
+
+
+def _tell(stage, params, results):
+    values = {item["name"]: item["value"] for item in results}
+    what = ", ".join(
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in params.items()
+    )
+    outcome = values.get("failure") or f"{-values['objective']:.2f} dB"
+    print(
+        f"{stage.name}: {what}: {outcome}; {values['worker_seconds']:.0f} s", flush=True
+    )
