@@ -365,7 +365,8 @@ def main(arguments):
     if not if_main_process():
         run(hparams_file, hparams, run_opts, overrides)
         return
-    with hold(hparams["output_folder"]):
+    # A trial whose worker was thought dead is run by two, one after the other.
+    with hold(hparams["output_folder"], wait=search.is_trial()):
         run(hparams_file, hparams, run_opts, overrides)
 
 

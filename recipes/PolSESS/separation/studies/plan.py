@@ -186,6 +186,7 @@ SCALE = {
     "grid": 1,
     "top": 1,
     "settings": {},
+    "models": {},
 }
 
 
@@ -226,7 +227,9 @@ def read_study(path, scale=None, overrides=None):
             stages = [_scaled(stage, factors) for stage in stages]
         built = []
         for stage in stages:
-            stage["settings"] |= factors["settings"] | (overrides or {})
+            stage["settings"] |= factors["settings"]
+            stage["settings"] |= factors["models"].get(_stem(stage["hparams"]), {})
+            stage["settings"] |= overrides or {}
             built.append(_stage(stage, built))
         if not built:
             raise ValueError("no stages")
@@ -335,6 +338,10 @@ def _scaled(stage, factors):
     return stage
 
 
+def _stem(hparams):
+    return Path(str(hparams)).stem
+
+
 def _times(number, factor, least=1):
     return max(least, math.floor(number * factor + 0.5))
 
@@ -380,7 +387,10 @@ def _search(where, raw, settings, earlier):
         )
     if (search["trials"] is None) == (search["hours"] is None):
         raise ValueError(f"{where}: expected either trials or hours")
-    space = read_space(search["space"])
+    try:
+        space = read_space(search["space"])
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     for part, defaults in (("narrow", NARROW), ("carry", CARRY)):
         if search[part]:
             search[part] = _filled(f"{where}, {part}", search[part], defaults)

@@ -97,7 +97,7 @@ class Prior:
     def narrowed(self, low, high):
         """Returns the prior with other bounds, clipped to the present ones.
 
-        Integers are widened to whole numbers, and bounds that fall together are moved
+        Bounds have six digits; integers are widened to whole numbers, and bounds that fall together are moved
         apart by a hundredth of the present range (of its logarithm where log is), or by
         one where integer.
         """
@@ -114,6 +114,7 @@ class Prior:
             else:
                 wider = 0.01 * (self.high - self.low)
                 low, high = low - wider, high + wider
+        low, high = (float(f"{bound:.6g}") for bound in (low, high))
         return replace(self, low=max(low, self.low), high=min(high, self.high))
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import warnings
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 # How often a worker says that its trial is alive; after five times this, another takes
@@ -23,6 +24,7 @@ with warnings.catch_warnings():  # it uses pkg_resources
         ReservationRaceCondition,
         WaitingForTrials,
     )
+    from orion.storage.base import LockAcquisitionTimeout
 
 from corpus import keyed
 from studies import selection
@@ -141,18 +143,37 @@ class Storage:
         waiting = any(trial.status == "waiting" for trial in trials)
         if len(trials) >= experiment.max_trials and not waiting:
             return None  # those that run are the last ones
-        try:
+        with (
+            self._stale_lock_released(stage),
+            suppress(CompletedExperiment, ReservationRaceCondition, WaitingForTrials),
+        ):
             return client.suggest()
-        except (CompletedExperiment, ReservationRaceCondition, WaitingForTrials):
-            return None
+        return None
 
     def observe(self, stage, trial, results):
         """Keeps a trial's results, in Oríon's form."""
-        self._clients[stage.name].observe(trial, results)
+        with self._stale_lock_released(stage):
+            try:
+                self._clients[stage.name].observe(trial, results)
+            except RuntimeError:
+                print(f"{stage.name}: another worker has taken over trial {trial.id}")
 
     def give_back(self, stage, trial):
         """Leaves a trial to be taken up again."""
-        self._clients[stage.name].release(trial, "interrupted")
+        with self._stale_lock_released(stage):
+            self._clients[stage.name].release(trial, "interrupted")
+
+    @contextmanager
+    def _stale_lock_released(self, stage):
+        """Releases the lock of a stage's algorithm if it cannot be had for a minute.
+
+        Workers hold it for seconds at most, so the one that did was killed meanwhile.
+        """
+        try:
+            yield
+        except LockAcquisitionTimeout:
+            uid = self._experiment(stage).id
+            self.builder.storage.release_algorithm_lock(uid=uid)
 
     def _begin(self, stage):
         """Returns the client of a stage's experiment, made if it is not there."""

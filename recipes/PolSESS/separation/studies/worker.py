@@ -104,7 +104,11 @@ def _start(command, folder, environment):
         output.write(f"$ {shlex.join(command)}\n")
         output.flush()
         process = subprocess.Popen(
-            command, env=variables, stdout=output, stderr=subprocess.STDOUT
+            command,
+            env=variables,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the worker, which passes it on once
         )
         try:
             return process.wait()

@@ -1,0 +1,69 @@
+"""A stand-in for train.py in tests of studies: epochs that take no time.
+
+The score of an epoch is a closed form of ``lr`` and the epoch. Each epoch is a line of
+``epochs.txt`` in the output folder, which is the checkpoint, too. What shall go wrong
+stands in ``wrong.json`` in the working directory: {"kind": ..., "times": n}.
+"""
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import search
+
+
+def value(lr, epoch):
+    """Returns the score (dB) of an epoch: best at lr 1e-3, better with each epoch."""
+    return epoch - 10 * abs(math.log10(float(lr) / 1e-3))
+
+
+def main(arguments):
+    names = [name.removeprefix("--") for name in arguments[1::2]]
+    given = dict(zip(names, arguments[2::2], strict=True))
+    folder = Path(given["output_folder"])
+    done = folder / "epochs.txt"
+    done.touch()
+    began = len(done.read_text().splitlines())
+    for epoch in range(began + 1, int(given["N_epochs"]) + 1):
+        time.sleep(float(given.get("seconds", 0)))
+        go_wrong(epoch)
+        with open(done, "a") as file:
+            file.write(f"{epoch} {given.get('seed')} {os.getpid()}\n")
+    last = int(given["N_epochs"])
+    statistics = {
+        "epoch": last,
+        "items": last * int(given["train_items"]),
+        "seconds": 2.0 * last,
+        "device": "cpu",
+    }
+    search.report(-value(given.get("lr", 1e-3), last), statistics)
+
+
+def go_wrong(epoch):
+    """Does once, or a number of times, what wrong.json asks for."""
+    path = Path("wrong.json")
+    if not path.is_file():
+        return
+    wrong = json.loads(path.read_text())
+    if wrong["times"] == 0 or epoch < wrong.get("epoch", 1):
+        return
+    path.write_text(json.dumps(wrong | {"times": wrong["times"] - 1}))
+    if wrong["kind"] == "exception":
+        raise ValueError("planted")
+    if wrong["kind"] == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if wrong["kind"] == "kill worker":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    if wrong["kind"] == "wait":
+        Path("waiting").write_text(str(os.getpid()))
+        time.sleep(60)
+
+
+if __name__ == "__main__":
+    with search.reported_failures():
+        main(sys.argv[1:])
