@@ -97,9 +97,9 @@ class Prior:
     def narrowed(self, low, high):
         """Returns the prior with other bounds, clipped to the present ones.
 
-        Bounds have six digits; integers are widened to whole numbers, and bounds that fall together are moved
-        apart by a hundredth of the present range (of its logarithm where log is), or by
-        one where integer.
+        Bounds have six digits; integers are widened to whole numbers, and bounds that
+        fall together are moved apart by a hundredth of the present range (of its
+        logarithm where log is), or by one where integer.
         """
         if self.choices is not None:
             return self

@@ -117,8 +117,6 @@ class Storage:
             If its first trials all failed.
         """
         trials = self.trials(stage)
-        if not trials:
-            return False
         done = [t for t in trials if t.status in ("completed", "failed")]
         failed = [t for t in done if t.status == "failed"]
         if len(failed) == len(done) >= ENOUGH_FAILED:
@@ -127,12 +125,15 @@ class Storage:
                 f"with: {failed[-1].statistics.get('failure')}. Mend the cause and "
                 f"remove {self.study.folder} to begin again"
             )
+        running = any(t.status == "running" for t in trials)
+        return bool(done) and not running and self._enough(stage, done)
+
+    def _enough(self, stage, trials):
+        """Returns whether trials are as many as the stage asks for."""
         if stage.search and stage.search["hours"]:
-            used = sum(t.statistics.get("worker_seconds", 0) for t in done) / 3600
-            enough = used >= stage.search["hours"]
-        else:
-            enough = len(done) >= self._experiment(stage).max_trials
-        return enough and not any(t.status == "running" for t in trials)
+            seconds = sum(t.statistics.get("worker_seconds", 0) for t in trials)
+            return seconds >= 3600 * stage.search["hours"]
+        return len(trials) >= self._experiment(stage).max_trials
 
     def reserve(self, stage):
         """Returns a trial (Oríon's own) for this worker, or None if there is none."""
@@ -141,7 +142,7 @@ class Storage:
         experiment.fix_lost_trials()
         trials = self.trials(stage)
         waiting = any(trial.status == "waiting" for trial in trials)
-        if len(trials) >= experiment.max_trials and not waiting:
+        if self._enough(stage, trials) and not waiting:
             return None  # those that run are the last ones
         with (
             self._stale_lock_released(stage),
@@ -160,7 +161,7 @@ class Storage:
 
     def give_back(self, stage, trial):
         """Leaves a trial to be taken up again."""
-        with self._stale_lock_released(stage):
+        with self._stale_lock_released(stage), suppress(RuntimeError):  # taken over
             self._clients[stage.name].release(trial, "interrupted")
 
     @contextmanager

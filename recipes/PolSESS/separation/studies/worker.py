@@ -1,5 +1,6 @@
 """A worker: takes a study's trials and runs each as a process of train.py."""
 
+import errno
 import json
 import os
 import shlex
@@ -32,10 +33,12 @@ def work(study):
     ------
     RuntimeError
         If a stage's first trials all failed.
+    OSError
+        If the database or the ledger cannot be written; what is there is whole.
     KeyboardInterrupt
         On Ctrl-C and SIGTERM, after the running trial was given back.
     """
-    with _terminated_as_interrupted():
+    with _terminated_as_interrupted(), _full_disk_explained(study):
         storage = Storage(study)
         finished = set()
         while len(finished) < len(study.stages):
@@ -133,6 +136,19 @@ def _terminated_as_interrupted():
             (signal.SIGTERM, signal.SIGINT), before, strict=True
         ):
             signal.signal(number, handler)
+
+
+@contextmanager
+def _full_disk_explained(study):
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise OSError(
+            f"{study.database}: could not be written ({error.strerror}). Make room; "
+            "the same command goes on"
+        ) from error
 
 
 def _tell(stage, params, results):

@@ -3,12 +3,21 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tiny_run import SEPARATION, TINY, arguments, environment, last_checkpoint, run
+from tiny_run import (
+    SEPARATION,
+    TINY,
+    arguments,
+    assert_same,
+    environment,
+    last_checkpoint,
+    run,
+)
 
 import search
 from tiny_corpus import write_corpus
@@ -80,20 +89,63 @@ def test_without_orion_failures_are_failures(monkeypatch):
     search.report(1.0, {})
 
 
-def test_line_of_the_readme_runs_three_trials(corpus, tmp_path, monkeypatch):
-    """The line as typed, with a trial's cost made tiny and three trials at most."""
+TINY_MODELS = {  # keys of the section "# Model" of each hparams file
+    "dprnn": {k: TINY[k] for k in ("N_channels", "hidden_channels", "num_layers")},
+    "convtasnet": {
+        "N_channels": 8,
+        "bottleneck_channels": 8,
+        "hidden_channels": 8,
+        "blocks_per_repeat": 2,
+        "num_repeats": 1,
+    },
+    "sepformer": {
+        "N_channels": 8,
+        "num_layers": 1,
+        "num_transformers": 1,
+        "num_heads": 2,
+        "d_ffn": 8,
+        "chunk_size": 20,
+    },
+    "spmamba": {
+        "n_fft": 64,
+        "hop_length": 32,
+        "num_layers": 1,
+        "emb_dim": 4,
+        "emb_ks": 2,
+        "emb_hs": 2,
+        "qk_dim": 64,
+        "d_state": 4,
+        "expand": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("model", TINY_MODELS)
+def test_line_of_the_readme_promotes_to_the_straight_run(
+    corpus, tmp_path, model, monkeypatch
+):
+    """The line as typed, for each model, with a tiny model and two small rungs.
+
+    The promoted trial must have become, to the bit, the run of its configuration that
+    goes straight to the higher rung: weights, optimiser, scheduler, counters, history.
+    """
     pytest.importorskip("orion.core", reason="the extra [hpo] is not installed")
     readme = (SEPARATION / "README.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^ *(orion hunt -n dprnn .*)$", readme, re.MULTILINE)
+    line = line.replace("dprnn", model).replace("fidelity(2,80,3)", "fidelity(1,2,2)")
+    line = line.replace("orion hunt", "orion hunt --max-trials 3", 1)
     for name in ("train.py", "hparams", "sweeps"):
         (tmp_path / name).symlink_to(SEPARATION / name)
     (tmp_path / "results").mkdir()
-    tiny = TINY | {"N_epochs": 1, "data_folder": str(corpus)}
-    del tiny["curriculum"]  # Oríon takes braces for its own
-    flags = " ".join(f"--{key} '{json.dumps(value)}'" for key, value in tiny.items())
+    shared = ("batch_size", "test_batch_size", "num_workers", "curriculum")
+    tiny = {key: TINY[key] for key in shared} | TINY_MODELS[model]
+    tiny |= {"data_folder": str(corpus), "lr_patience": 0, "scan_engine": "torch"}
+    if model != "spmamba":
+        del tiny["scan_engine"]
+    flags = [text for k, v in tiny.items() for text in (f"--{k}", json.dumps(v))]
     binaries = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
-        f"{line.replace('orion hunt', 'orion hunt --max-trials 3', 1)} {flags}",
+        f"{line} {shlex.join(flags)}",
         shell=True,
         cwd=tmp_path,
         env=environment() | {"PATH": binaries},
@@ -103,19 +155,36 @@ def test_line_of_the_readme_runs_three_trials(corpus, tmp_path, monkeypatch):
         timeout=300,
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert (tmp_path / "results" / "dprnn").is_dir(), done.stdout[-3000:]
-    runs = sorted((tmp_path / "results" / "dprnn").iterdir())
-    assert len(runs) == 3, done.stdout[-3000:]
-    rates = [
-        last_checkpoint(folder)["state"]["history"][0]["stats_meta"]["lr"]
-        for folder in runs
-    ]
-    assert len(set(rates)) == 3 and all(3e-4 <= rate <= 3e-3 for rate in rates)
     monkeypatch.setenv("ORION_DB_TYPE", "pickleddb")
     monkeypatch.setenv("ORION_DB_ADDRESS", str(tmp_path / "results" / "orion.pkl"))
     counted = subprocess.run(
-        [f"{Path(sys.executable).parent}/orion", "status", "-n", "dprnn"],
+        [f"{Path(sys.executable).parent}/orion", "status", "-n", model],
         stdout=subprocess.PIPE,
         text=True,
     )
     assert re.search(r"completed\s+3", counted.stdout), counted.stdout
+
+    runs = sorted((tmp_path / "results" / model).iterdir())
+    states = [last_checkpoint(folder)["state"] for folder in runs]
+    lengths = [len(state["history"]) for state in states]
+    assert sorted(lengths) == [1, 2], "two configurations, one of them promoted"
+    promoted = runs[lengths.index(2)]
+    first = [state["history"][0]["valid_stats"]["si_sdr"] for state in states]
+    assert first[lengths.index(2)] == max(first)
+
+    settings = states[lengths.index(2)]["settings"]
+    straight = [f"hparams/{model}.yaml", "--output_folder", str(tmp_path / "straight")]
+    straight += ["--seed", str(settings["seed"]), "--lr", repr(settings["lr"])]
+    run([*straight, "--N_epochs", "2", *flags])
+    assert_same(last_checkpoint(tmp_path / "straight"), last_checkpoint(promoted))
+
+
+def test_trial_of_a_lower_fidelity_reports_what_it_had_there(corpus, tmp_path, results):
+    run(arguments(corpus, tmp_path / "run", N_epochs=1))
+    short, _ = objective(results)
+    run(arguments(corpus, tmp_path / "run", N_epochs=3))
+    run(arguments(corpus, tmp_path / "run", N_epochs=1))
+    again, statistics = objective(results)
+    assert again == short and statistics["epochs"] == 1
+    items = last_checkpoint(tmp_path / "run")["state"]["items"]
+    assert statistics["items"] == items // 3

@@ -1,4 +1,4 @@
-"""Studies, run as users run them, with a stand-in for train.py and what may go wrong."""
+"""Studies run as users run them, with a stand-in for train.py, and what may go wrong."""
 
 import json
 import os
@@ -109,9 +109,7 @@ def test_stages_follow_from_each_other(folder):
     table = ledger(folder)
     assert list(table["stage"].value_counts(sort=False)) == [6, 4, 12]
     assert_all_completed_once(table)
-    expected = [
-        value(row["hp.lr"], row["epochs"]) for row in table.to_dict("records")
-    ]
+    expected = [value(row["hp.lr"], row["epochs"]) for row in table.to_dict("records")]
     assert np.allclose(table["score"], expected, atol=1e-6)
 
     first, second, third = (t for _, t in table.groupby("stage", sort=False))

@@ -93,7 +93,13 @@ def test_asha_counts_its_rungs():
 
 def test_rungs_are_those_of_orion():
     asha = pytest.importorskip("orion.algo.asha.asha", reason="needs the extra [hpo]")
-    for first, last, base in [(3, 80, 3), (1, 5, 3), (2, 81, 4), (1, 100, 2), (6, 50, 3)]:
+    for first, last, base in [
+        (3, 80, 3),
+        (1, 5, 3),
+        (2, 81, 4),
+        (1, 100, 2),
+        (6, 50, 3),
+    ]:
         ours = rungs(first, last, base)
         (bracket,) = asha.compute_budgets(first, last, base, len(ours), 1)
         assert [int(budget[1]) for budget in bracket] == ours
@@ -144,7 +150,10 @@ def small(tmp_path, hparams="hparams/dprnn.yaml", settings=None, **stage):
         ({"search": {"trials": 2, "space": {"leer": "uniform(1, 2)"}}}, "no key leer"),
         ({"search": {"trials": 2, "space": {}}}, "the space has no keys"),
         ({"search": {"space": SPACE}}, "either trials or hours"),
-        ({"search": {"trials": 2, "space": SPACE}, "runs": {}}, "either search or runs"),
+        (
+            {"search": {"trials": 2, "space": SPACE}, "runs": {}},
+            "either search or runs",
+        ),
         ({"runs": {"top": {"stages": "other"}}}, "depends on other"),
         ({"runs": {"tops": 3}}, "unknown keys tops"),
         ({"runs": {}, "hparams": "hparams/none.yaml"}, "is no file"),
