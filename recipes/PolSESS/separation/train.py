@@ -162,7 +162,7 @@ class Separation(CarefulBrain):
             for key, value in vars(self.hparams).items()
             if key not in FREE_KEYS and isinstance(value, PLAIN)
         }
-        # Usually N_epochs, which may change where the schedule does not end.
+        # By default N_epochs, which is free with schedules that have no end.
         settings["lr_horizon"] = self.hparams.lr_scheduler.horizon
         settings["precision"] = self.precision
         settings["grad_accumulation_factor"] = self.grad_accumulation_factor

@@ -180,19 +180,17 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_interrupted_and_promoted_run_is_the_straight_one(fit, monkeypatch, name):
     changes = CASES[name] | {"lr": 0.01, "curriculum": ACTING}
-    observe = optimization.Plateau.observe
-    monkeypatch.setattr(  # each epoch is worse than the one before
-        optimization.Plateau,
-        "observe",
-        lambda self, epoch, _: observe(self, epoch, epoch),
-    )
-    fit_batch = train.Separation.fit_batch
+    observe, fit_batch = optimization.Plateau.observe, train.Separation.fit_batch
+
+    def disappointed(self, epoch, loss):
+        observe(self, epoch, float(epoch))  # worse than the epoch before
 
     def interrupted(self, batch):
         if self.hparams.epoch_counter.current == 2 and self.step == 4:
             raise KeyboardInterrupt
         return fit_batch(self, batch)
 
+    monkeypatch.setattr(optimization.Plateau, "observe", disappointed)
     straight = last_checkpoint(fit("straight", **changes, N_epochs=3))
     with monkeypatch.context() as patched:
         patched.setattr(train.Separation, "fit_batch", interrupted)
