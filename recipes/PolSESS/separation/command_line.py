@@ -1,4 +1,4 @@
-"""SpeechBrain's command line, with values allowed after its switches."""
+"""SpeechBrain's command line: values after switches, and nothing abbreviated."""
 
 import dataclasses
 
@@ -9,6 +9,19 @@ SWITCHES = {
     for field in dataclasses.fields(RunOptions)
     if field.default is False
 }
+
+
+class Options(RunOptions):
+    """SpeechBrain's options by their full names: ``--optimizer`` is a key of ours.
+
+    To SpeechBrain it would stand for ``--optimizer_step_limit``.
+    """
+
+    @staticmethod
+    def _create_parser():
+        parser = RunOptions._create_parser()
+        parser.allow_abbrev = False
+        return parser
 
 
 def as_flags(arguments):

@@ -1,5 +1,7 @@
 """Which variants an epoch trains on: a pure function of the epoch."""
 
+import math
+
 from corpus import keyed
 from variants import VARIANTS, fitting
 
@@ -13,7 +15,7 @@ class Curriculum:
         Each with ``epoch`` (first epoch of the stage, counted from 1), ``variants``
         (list of str) and optionally ``plateau`` (bool: from this stage on the plateau
         scheduler may act; default False) and ``lr_scale`` (float: what the learning
-        rate is multiplied by when the stage starts). The first stage starts at epoch 1.
+        rate is multiplied by from this stage on). The first stage starts at epoch 1.
 
     Raises
     ------
@@ -48,9 +50,9 @@ class Curriculum:
         )
 
     def lr_scale(self, epoch):
-        """Returns what the learning rate is multiplied by before an epoch."""
-        stage = self.stage(epoch)
-        return stage.get("lr_scale", 1.0) if stage["epoch"] == epoch else 1.0
+        """Returns what the scheduler's learning rate is multiplied by in an epoch."""
+        begun = [stage for stage in self.stages if stage["epoch"] <= epoch]
+        return math.prod(stage.get("lr_scale", 1.0) for stage in begun)
 
     def draw(self, seed, epoch, row_id, indoor):
         """Draws the variant of a row in an epoch.

@@ -18,8 +18,9 @@ class CarefulBrain(sb.Brain):
     Gradients are accumulated over windows of ``grad_accumulation_factor`` batches; the
     last window of an epoch may be shorter. A window with a loss or a gradient that is
     not finite is not stepped, counted, and not averaged in. Subclasses set ``state``
-    (TrainState) when they are made, and ``steps_per_epoch`` and ``bar`` (tqdm) when a
-    training stage starts. Keys: seed, batch_size, test_batch_size, grad_clip_norm.
+    (TrainState) when they are made, and ``steps_per_epoch``, ``lr_scale`` (what the
+    scheduler's rate is multiplied by) and ``bar`` (tqdm) when a training stage starts.
+    Keys: seed, batch_size, test_batch_size, grad_clip_norm, lr_scheduler.
     """
 
     def __init__(self, *args, **kwargs):
@@ -47,9 +48,10 @@ class CarefulBrain(sb.Brain):
         position = (self.step - 1) % factor
         window = min(factor, self.steps_per_epoch - (self.step - 1 - position))
         should_step = self._window_ends()
+        epoch = self.hparams.epoch_counter.current
         if position == 0:
             self.window_is_finite, self.window_losses = True, []
-        epoch = self.hparams.epoch_counter.current
+            self._set_lr(epoch - 1 + (self.step - 1) / self.steps_per_epoch)
         torch.manual_seed(
             keyed.integer(self.hparams.seed, epoch, self.step, self.rank) >> 1
         )
@@ -136,6 +138,11 @@ class CarefulBrain(sb.Brain):
     def _window_ends(self):
         last = self.step == self.steps_per_epoch
         return last or self.step % self.grad_accumulation_factor == 0
+
+    def _set_lr(self, progress):
+        lr = self.hparams.lr_scheduler.rate(progress) * self.lr_scale
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
 
     def _lr(self):
         return self.optimizer.param_groups[0]["lr"]

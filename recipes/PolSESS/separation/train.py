@@ -18,7 +18,6 @@ from pathlib import Path
 import speechbrain as sb
 import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
-from speechbrain.nnet.schedulers import update_learning_rate
 from speechbrain.utils.checkpoints import ckpt_recency
 from speechbrain.utils.distributed import (
     ddp_barrier,
@@ -29,7 +28,7 @@ from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
 import search
-from command_line import as_flags
+from command_line import Options, as_flags
 from corpus.atomic import replacing
 from corpus.locks import hold
 from curriculum import Curriculum
@@ -138,6 +137,8 @@ class Separation(CarefulBrain):
             for key, value in vars(self.hparams).items()
             if key not in FREE_KEYS and isinstance(value, PLAIN)
         }
+        # By default N_epochs, which is free with schedules that have no end.
+        settings["lr_horizon"] = self.hparams.lr_scheduler.horizon
         settings["precision"] = self.precision
         settings["grad_accumulation_factor"] = self.grad_accumulation_factor
         settings["processes"] = self.world_size
@@ -150,11 +151,10 @@ class Separation(CarefulBrain):
             return
         self.began = time.monotonic()
         self.train_sampler.set_epoch(epoch)
+        self.lr_scale = self.curriculum.lr_scale(epoch)
         self.steps_per_epoch = -(-len(self.train_sampler) // self.hparams.batch_size)
         if self.step == 0:  # not when an epoch is gone on with
             self.state.finite_steps = 0
-            scale = self.curriculum.lr_scale(epoch)
-            update_learning_rate(self.optimizer, self._lr() * scale)
         variants = " ".join(self.curriculum.variants(epoch))
         self.bar = tqdm(
             desc=f"epoch {epoch}/{self.hparams.N_epochs} ({variants})",
@@ -190,8 +190,7 @@ class Separation(CarefulBrain):
         state, lr, counter = self.state, self._lr(), self.hparams.epoch_counter
         counter.update_metric(monitored)
         if self.curriculum.plateau_acts(epoch):
-            _, new_lr = self.hparams.lr_scheduler([self.optimizer], epoch, -monitored)
-            update_learning_rate(self.optimizer, new_lr)
+            self.hparams.lr_scheduler.observe(epoch, -monitored)
         entry = {
             "stats_meta": {
                 "epoch": epoch,
@@ -345,7 +344,9 @@ def provenance(brain, checkpoint):
 
 def main(arguments):
     """Prepares, trains, tests and exports."""
-    hparams_file, run_opts, overrides = sb.parse_arguments(as_flags(arguments))
+    hparams_file, run_opts, overrides = Options.from_command_line_args(
+        as_flags(arguments)
+    )
     if not torch.cuda.is_available():
         keep_freed_memory()
         run_opts = dataclasses.replace(

@@ -324,7 +324,7 @@ def test_plateau_scheduler_acts_from_its_stage_on(make_brain):
         brain.hparams.epoch_counter.current = epoch
         brain.scores = [{"si_sdr": -float(epoch), "si_sdri": 0.0}]
         brain._end_epoch(epoch)
-        rates.append(brain._lr())
+        rates.append(brain.hparams.lr_scheduler.rate(epoch))
     assert rates == [0.00125, 0.00125, 0.000625, 0.0003125]
 
 

@@ -111,9 +111,11 @@ def test_curriculum_stages_and_plateau():
     assert acts == [False, False, False, True, True]
 
 
-def test_learning_rate_is_scaled_once_when_a_stage_starts():
-    curriculum = Curriculum([STAGES[0], STAGES[1] | {"lr_scale": 0.25}])
-    assert [curriculum.lr_scale(epoch) for epoch in (1, 3, 4, 5)] == [1, 1, 0.25, 1]
+def test_learning_rate_is_scaled_from_the_starts_of_stages_on():
+    scaled = [stage | {"lr_scale": 0.25} for stage in STAGES[1:]]
+    curriculum = Curriculum([STAGES[0], *scaled])
+    scales = [curriculum.lr_scale(epoch) for epoch in (1, 3, 4, 9, 10, 99)]
+    assert scales == [1, 1, 0.25, 0.25, 0.0625, 0.0625]
 
 
 def test_draws_are_uniform_over_what_fits_and_independent_of_order():
