@@ -13,6 +13,7 @@ from keys import FREE_KEYS
 from studies.spaces import read_space
 
 ALGORITHMS = ("random", "tpe", "asha")
+EPOCH_KEYS = ("N_epochs", "lr_horizon", "lr_step", "lr_warmup")
 FIXED = "fixed"  # the algorithm of stages that run given configurations
 
 
@@ -314,9 +315,13 @@ def _scaled(stage, factors):
     """Returns a stage with its numbers multiplied; none becomes less than it may be."""
     stage = deepcopy(stage)
     settings = stage["settings"]
-    for key in ("train_items", "N_epochs"):
+    if settings.get("train_items"):
+        settings["train_items"] = _times(
+            settings["train_items"], factors["train_items"]
+        )
+    for key in EPOCH_KEYS:
         if settings.get(key):
-            settings[key] = _times(settings[key], factors[key])
+            settings[key] = _times(settings[key], factors["N_epochs"])
     search, runs = stage.get("search"), stage.get("runs")
     if search:
         if search.get("trials"):

@@ -1,4 +1,4 @@
-"""Studies run as users run them, with a stand-in for train.py, and what may go wrong."""
+"""Studies as users run them, with a stand-in for train.py, and what may go wrong."""
 
 import json
 import os
