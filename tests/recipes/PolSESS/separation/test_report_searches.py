@@ -13,8 +13,10 @@ from reporting.importance import (
     importance_blocks,
 )
 from reporting.ledgers import (
+    configurations,
     find_ledgers,
     is_logarithmic,
+    is_validation,
     on_scale,
     read_ledger,
 )
@@ -141,6 +143,32 @@ def test_logarithmic_keys_are_recognised(values, expected):
     assert is_logarithmic(pd.Series(values)) == expected
     scaled = on_scale(pd.Series(values))
     np.testing.assert_array_equal(scaled, np.log10(values) if expected else values)
+
+
+def test_texts_are_scaled_by_their_order():
+    scaled = on_scale(pd.Series(["sgd", np.nan, "adam", "sgd"], dtype=object))
+    np.testing.assert_array_equal(scaled, [1, np.nan, 0, 1])
+
+
+def test_validation_is_a_fixed_list_with_several_seeds():
+    rows = [
+        {"stage": "search", "seed": 1},
+        {"stage": "search", "seed": 2},
+        {"stage": "grid", "algorithm": "fixed"},
+        {"stage": "validate", "algorithm": "fixed", "seed": 1},
+        {"stage": "validate", "algorithm": "fixed", "seed": 2},
+    ]
+    assert is_validation(ledger(rows)).tolist() == [False] * 3 + [True] * 2
+
+
+def test_configurations_differ_in_all_but_the_seed():
+    rows = [
+        {"hp.lr": 0.00125, "hp.optimizer": "adam", "hp.seed": 1.0},
+        {"hp.lr": 0.00125, "hp.optimizer": "adam", "hp.seed": 2.0},
+        {"hp.lr": 0.00126, "hp.optimizer": np.nan, "hp.seed": 2.0},
+    ]
+    adam, texts = "lr 0.00125, optimizer adam", configurations(ledger(rows))
+    assert texts.tolist() == [adam, adam, "lr 0.00126"]
 
 
 # --- costs
@@ -300,7 +328,8 @@ def test_importance_is_not_about_stages_and_fidelities(noise):
     rows = [
         *search_rows(noise, 40, lambda a, b: 100 + a, stage="low"),
         *search_rows(noise, 40, lambda a, b: a, stage="high", train_items=400.0),
-        *search_rows(noise, 2, lambda a, b: 500.0, stage="high", train_items=800.0),
+        # Too few to be centred.
+        *search_rows(noise, 4, lambda a, b: 500 * b, stage="high", train_items=800.0),
     ]
     r_squared, table = importance(progress(ledger(rows)))
     assert r_squared > 0.8 and table["key"].iloc[0] == "lr"
