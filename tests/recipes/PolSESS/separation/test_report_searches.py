@@ -245,6 +245,7 @@ def test_best_so_far_against_what_was_spent_by_then():
     )
     axes = draw_progress(course, validations(course), "examples", "examples").axes[0]
     steps = [line.get_xydata().tolist() for line in axes.lines]
+    assert axes.lines[3].get_drawstyle() == "steps-post"
     assert [[20, 2.0], [30, 3.0], [35, 3.0], [42, 3.0]] in steps
     assert [[92, 1.0]] in steps and [[292, pytest.approx(8.1)]] in steps
 
