@@ -1,0 +1,482 @@
+"""The report's section on searches, on ledgers whose truth is planted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from reporting.document import Picture, Table, Text
+from reporting.importance import (
+    correlations,
+    fidelity_correlations,
+    importance,
+    importance_blocks,
+)
+from reporting.ledgers import (
+    configurations,
+    find_ledgers,
+    is_logarithmic,
+    is_validation,
+    on_scale,
+    read_ledger,
+)
+from reporting.search_pictures import draw_parallel, draw_progress
+from reporting.searches import compare, costs, progress, section, validations
+
+
+@pytest.fixture
+def noise():
+    return np.random.default_rng(1)
+
+
+def ledger(rows, **common):
+    """A ledger of the given rows; the n-th ends at minute n unless it says else."""
+    defaults = {
+        "study": "one_stage",
+        "stage": "search",
+        "algorithm": "tpe",
+        "status": "completed",
+        "score": np.nan,
+        "epochs": 10.0,
+        "best_epoch": 10.0,
+        "train_items": 100.0,
+        "seed": 42.0,
+        "device": "cpu",
+        "failure": "",
+    }
+    frame = []
+    for number, row in enumerate(rows):
+        row = defaults | {"trial": str(number), "run": f"r{number}"} | common | row
+        row.setdefault("items", row["epochs"] * row["train_items"])
+        row.setdefault("new_items", row["items"])
+        row.setdefault("seconds", row["items"])
+        row.setdefault("new_seconds", row["new_items"])
+        row.setdefault("worker_seconds", row["new_seconds"] + 10)
+        row["ended"] = pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(
+            minutes=row.pop("minute", number)
+        )
+        row["started"] = row["ended"]
+        frame.append(row)
+    return pd.DataFrame(frame)
+
+
+def seeds(study, scores, minute=1000, **common):
+    """Rows of one validated configuration."""
+    common = {"stage": "validate", "algorithm": "fixed", "hp.lr": 1e-3} | common
+    return [
+        {"study": study, "score": score, "seed": seed, "minute": minute} | common
+        for seed, score in zip((42, 123, 456), scores, strict=False)
+    ]
+
+
+def search_rows(noise, count, score, **common):
+    """Rows of random lr (log-uniform) and clip (uniform), scored by a function."""
+    draws = noise.uniform(size=(count, 2))
+    return [
+        {"hp.lr": 10 ** (a - 3.5), "hp.clip": 0.5 + 19.5 * b, "score": score(a, b)}
+        | common
+        for a, b in draws
+    ]
+
+
+def blocks_of(kind, blocks):
+    return [block for block in blocks if isinstance(block, kind)]
+
+
+def words(blocks):
+    return " ".join(block.text for block in blocks_of(Text, blocks))
+
+
+# --- ledgers
+
+
+def written(tmp_path, frame, name="three_stage"):
+    path = tmp_path / name / "ledger.csv"
+    path.parent.mkdir()
+    frame.to_csv(path, index=False)
+    return path
+
+
+def test_ledgers_are_found_once_and_read_as_they_were(tmp_path):
+    rows = [
+        {"score": 1.5, "hp.optimizer": "adam", "train_items": np.nan, "items": 900},
+        {"status": "failed", "failure": "nan", "hp.lr": 1e-3, "device": ""},
+    ]
+    frame = ledger(rows)
+    path = written(tmp_path, frame)
+    other = written(tmp_path, frame, "fast")
+    assert find_ledgers([tmp_path / "three_stage", tmp_path]) == [path, other]
+    found = read_ledger(path)
+    pd.testing.assert_frame_equal(found, frame, check_dtype=False)
+    assert found["ended"].dt.tz is not None and found["epochs"].dtype == float
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"new_items": None}, "lacks the columns new_items"),
+        ({"score": "good"}, "score is not a number"),
+        ({"ended": "yesterday"}, "ended is not an ISO 8601 time"),
+        ({"status": "done"}, "status done is none of completed"),
+        ({"score": np.nan}, "completed trial lacks a finite score"),
+    ],
+)
+def test_wrong_ledger_is_refused_with_file_and_column(tmp_path, change, reason):
+    frame = ledger([{"score": 1.0}]).assign(**change).dropna(axis=1, how="all")
+    frame = frame.reindex(columns=[*frame, *({"score"} - set(frame))])
+    with pytest.raises(ValueError, match=f"ledger.csv.*{reason}"):
+        read_ledger(written(tmp_path, frame))
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        (np.geomspace(3e-4, 2.8e-3, 30), True),
+        (np.linspace(0.5, 20, 30), False),
+        (np.linspace(0.3, 0.95, 30), False),
+        (np.geomspace(1, 4, 30), False),
+        (np.array([1e-4, 1e-3, 1e-2]), True),
+        (np.geomspace(1e-4, 1, 30) - 1e-4, False),
+    ],
+)
+def test_logarithmic_keys_are_recognised(values, expected):
+    assert is_logarithmic(pd.Series(values)) == expected
+    scaled = on_scale(pd.Series(values))
+    np.testing.assert_array_equal(scaled, np.log10(values) if expected else values)
+
+
+def test_texts_are_scaled_by_their_order():
+    scaled = on_scale(pd.Series(["sgd", np.nan, "adam", "sgd"], dtype=object))
+    np.testing.assert_array_equal(scaled, [1, np.nan, 0, 1])
+
+
+def test_validation_is_a_fixed_list_with_several_seeds():
+    rows = [
+        {"stage": "search", "seed": 1},
+        {"stage": "search", "seed": 2},
+        {"stage": "grid", "algorithm": "fixed"},
+        {"stage": "validate", "algorithm": "fixed", "seed": 1},
+        {"stage": "validate", "algorithm": "fixed", "seed": 2},
+    ]
+    assert is_validation(ledger(rows)).tolist() == [False] * 3 + [True] * 2
+
+
+def test_configurations_differ_in_all_but_the_seed():
+    rows = [
+        {"hp.lr": 0.00125, "hp.optimizer": "adam", "hp.seed": 1.0},
+        {"hp.lr": 0.00125, "hp.optimizer": "adam", "hp.seed": 2.0},
+        {"hp.lr": 0.00126, "hp.optimizer": np.nan, "hp.seed": 2.0},
+    ]
+    adam, texts = "lr 0.00125, optimizer adam", configurations(ledger(rows))
+    assert texts.tolist() == [adam, adam, "lr 0.00126"]
+
+
+# --- costs
+
+
+def test_costs_count_what_a_promoted_trial_added():
+    frame = ledger(
+        [
+            {"score": 1.0, "epochs": 3, "hp.lr": 1e-3, "run": "a"},
+            {
+                "score": 2.0,
+                "epochs": 9,
+                "hp.lr": 1e-3,
+                "run": "a",
+                "new_items": 600,
+                "device": "cuda:0",
+            },
+            {"status": "failed", "epochs": 9, "hp.lr": 2e-3, "items": 200},
+            # Stopped early, after 5 of its 9 epochs.
+            {"score": 1.5, "epochs": 9, "hp.lr": 3e-3, "items": 500},
+            {"status": "running", "hp.lr": 4e-3, "items": np.nan},
+        ]
+    )
+    (row,) = costs(frame, ["study"]).to_dict("records")
+    assert row == {
+        "study": "one_stage",
+        "completed": 3,
+        "failed": 1,
+        "unfinished": 1,
+        "configurations": 4,
+        "epochs": 3 + 6 + 2 + 5,
+        "examples": 300 + 600 + 200 + 500,
+        "training hours": 1600 / 3600,
+        "worker hours": pytest.approx((1600 + 4 * 10) / 3600),
+        "GPU hours": 600 / 3600,
+    }
+
+
+def test_costs_are_related_to_the_largest_and_to_the_three_stage_study():
+    frame = ledger(
+        [
+            {"study": "three_stage_small", "score": 1.0, "items": 4000},
+            {"study": "fast", "score": 1.0, "items": 1000},
+            {"study": "wide", "score": 1.0, "items": 8000},
+        ]
+    )
+    table = blocks_of(Table, section(frame).blocks)[0].frame
+    assert table["share of the largest"].tolist() == [0.5, 0.125, 1.0]
+    assert table["share of three_stage_small"].tolist() == [1.0, 0.25, 2.0]
+
+
+# --- progress and validation
+
+
+def test_best_so_far_against_what_was_spent_by_then():
+    frame = ledger(
+        [
+            {"stage": "high", "score": 1.0, "new_items": 50, "minute": 9},
+            {"stage": "low", "score": 3.0, "new_items": 10, "minute": 2},
+            {"stage": "low", "score": 2.0, "new_items": 20, "minute": 1},
+            {"stage": "low", "status": "failed", "new_items": 5, "minute": 3},
+            {"stage": "low", "score": 2.5, "new_items": 7, "minute": 4},
+            {"study": "other", "stage": "low", "score": 9.0, "new_items": 99},
+            *seeds("one_stage", [8.0, 8.2], new_items=100),
+        ]
+    )
+    course = progress(frame)
+    assert course["study"].tolist() == ["one_stage"] * 7 + ["other"]
+    assert course["examples"].tolist() == [20, 30, 35, 42, 92, 192, 292, 99]
+    hours = (np.array([20, 30, 35, 42, 92, 192, 292]) + 10 * np.arange(1, 8)) / 3600
+    np.testing.assert_allclose(course["hours"][:7], hours)
+    np.testing.assert_array_equal(
+        course["best"], [2.0, 3.0, 3.0, 3.0, 1.0, np.nan, np.nan, 9.0]
+    )
+    axes = draw_progress(course, validations(course), "examples", "examples").axes[0]
+    steps = [line.get_xydata().tolist() for line in axes.lines]
+    assert axes.lines[3].get_drawstyle() == "steps-post"
+    assert [[20, 2.0], [30, 3.0], [35, 3.0], [42, 3.0]] in steps
+    assert [[92, 1.0]] in steps and [[292, pytest.approx(8.1)]] in steps
+
+
+def test_validated_configurations_have_t_intervals():
+    course = progress(ledger(seeds("fast", [4.65, 4.62, 4.75])))
+    (row,) = validations(course).to_dict("records")
+    # The logged study's tuned DPRNN; t(0.975, 2) = 4.302653.
+    half = 4.302653 * np.std([4.65, 4.62, 4.75], ddof=1) / np.sqrt(3)
+    assert row["seeds"] == 3 and row["mean"] == pytest.approx(4.6733333)
+    assert row["low"] == pytest.approx(4.6733333 - half)
+    assert row["high"] == pytest.approx(4.6733333 + half)
+    assert row["examples"] == 3000 and row["configuration"] == "lr 0.001"
+
+
+def test_best_has_most_items_then_most_seeds_then_the_highest_mean():
+    rows = [
+        *seeds("fast", [9.0, 9.0, 9.1], **{"hp.lr": 1e-4}),
+        *seeds("fast", [5.0, 5.1], train_items=200, **{"hp.lr": 2e-4}),
+        *seeds("fast", [4.0, 4.1, 4.2], train_items=200, **{"hp.lr": 3e-4}),
+        *seeds("fast", [4.1, 4.2, 4.3], train_items=200, **{"hp.lr": 4e-4}),
+        *seeds("fast", [7.0], train_items=200, **{"hp.lr": 5e-4}),
+    ]
+    found = validations(progress(ledger(rows)))
+    assert found["configuration"].tolist() == [f"lr 0.000{i}" for i in (1, 2, 3, 4)]
+    assert found["best"].tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "other, verdict",
+    [
+        ([4.37, 4.30, 4.40], "three_stage is better"),
+        ([5.37, 5.30, 5.40], "three_stage is worse"),
+        ([4.42, 4.80, 4.70], "cannot be told apart"),
+    ],
+)
+def test_pairs_are_compared_by_welch(other, verdict):
+    logged = [4.65, 4.62, 4.75]
+    frame = ledger([*seeds("three_stage", logged), *seeds("one_stage", other)])
+    first, second = (row for _, row in validations(progress(frame)).iterrows())
+    variances = [np.var(scores, ddof=1) / 3 for scores in (logged, other)]
+    freedom = sum(variances) ** 2 / sum(v**2 / 2 for v in variances)
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(sum(variances))
+    difference = np.mean(logged) - np.mean(other)
+    text = compare(first, second)
+    interval = f"[{difference - half:+.2f}, {difference + half:+.2f}]"
+    assert f"= {difference:+.2f} dB {interval}" in text
+    assert text.endswith(f"{verdict}.")
+    second = second.replace({10.0: 80.0})
+    assert "100 items, 10 epochs against 100 items, 80 epochs" in compare(first, second)
+
+
+# --- importance
+
+
+def test_importance_is_the_share_of_the_variance(noise):
+    rows = search_rows(noise, 150, lambda a, b: 2 * a + b)
+    for row in rows:
+        row["hp.dummy"] = noise.uniform()
+        row["hp.optimizer"] = noise.choice(["adam", "sgd"])
+    r_squared, table = importance(progress(ledger(rows)))
+    table = table.set_index("key")
+    assert r_squared > 0.9
+    assert table["importance"]["lr"] == pytest.approx(0.8, abs=0.1)
+    assert table["importance"]["clip"] == pytest.approx(0.2, abs=0.1)
+    assert (table.loc[["lr", "clip"], "low"] > 0).all()
+    dummies = table.loc[["dummy", "optimizer"]]
+    assert (dummies["low"] <= 0).all() and (dummies["high"] < 0.05).all()
+
+
+def test_importance_of_texts(noise):
+    rows = search_rows(noise, 60, lambda a, b: 0.0)
+    for row in rows:
+        row["hp.optimizer"] = noise.choice(["adam", "rmsprop", "sgd"])
+        row["score"] = float(row["hp.optimizer"] == "rmsprop") + noise.normal(0, 0.1)
+    _, table = importance(progress(ledger(rows)))
+    assert table["key"].iloc[0] == "optimizer" and table["low"].iloc[0] > 0.2
+
+
+def test_importance_is_not_about_stages_and_fidelities(noise):
+    rows = [
+        *search_rows(noise, 40, lambda a, b: 100 + a, stage="low"),
+        *search_rows(noise, 40, lambda a, b: a, stage="high", train_items=400.0),
+        # Too few to be centred.
+        *search_rows(noise, 4, lambda a, b: 500 * b, stage="high", train_items=800.0),
+    ]
+    r_squared, table = importance(progress(ledger(rows)))
+    assert r_squared > 0.8 and table["key"].iloc[0] == "lr"
+
+
+def test_nothing_is_claimed_where_the_forest_explains_nothing(noise):
+    blind = search_rows(noise, 40, lambda a, b: noise.normal())
+    few = search_rows(noise, 10, lambda a, b: a, study="few")
+    blocks = importance_blocks(progress(ledger([*blind, *few])))
+    assert "one_stage: the forest explains nothing (R² = -" in words(blocks)
+    assert "few: too few trials (10)" in words(blocks)
+    assert not blocks_of(Picture, blocks)
+    names = [table.name for table in blocks_of(Table, blocks)]
+    assert names == ["search_correlations"]
+
+
+def test_repeated_trials_of_a_configuration_are_left_out_together(noise):
+    rows = search_rows(noise, 15, lambda a, b: noise.normal())
+    course = progress(ledger([dict(row) for row in rows for _ in range(5)]))
+    assert importance(course)[0] < 0
+
+
+# --- correlations
+
+
+def test_correlations_within_stage_and_fidelity(noise):
+    rows = [
+        *search_rows(noise, 40, lambda a, b: -a + noise.normal(0, 0.2)),
+        *search_rows(noise, 40, lambda a, b: 50 + a + noise.normal(0, 0.2), epochs=20),
+        *search_rows(noise, 9, lambda a, b: a, epochs=40),
+    ]
+    rows = [{k.replace("clip", "weight_decay"): v for k, v in r.items()} for r in rows]
+    course = progress(ledger(rows))
+    table = correlations(course).set_index(["key", "epochs"])
+    assert len(table) == 4 and (table["trials"] == 40).all()
+    for epochs, sign in ((10, "high"), (20, "low")):
+        group = course[course["epochs"] == epochs]
+        lr = table.loc[("lr", epochs)]
+        expected = stats.spearmanr(group["hp.lr"], group["score"]).statistic
+        assert lr["spearman"] == pytest.approx(expected)
+        expected = np.corrcoef(np.log10(group["hp.lr"]), group["score"])[0, 1]
+        assert lr["pearson"] == pytest.approx(expected)
+        assert abs(lr[f"spearman_{sign}"]) > 0.5 and lr["excludes 0"] == "yes"
+        assert lr["logged"] == 0.12
+        dummy = table.loc[("weight_decay", epochs)]
+        assert dummy["spearman_low"] < 0 < dummy["spearman_high"]
+        assert dummy["excludes 0"] == "no" and dummy["logged"] == -0.27
+
+
+def test_bootstrap_interval_has_the_known_width(noise):
+    count = 200
+    rows = search_rows(noise, count, lambda a, b: a + noise.uniform())
+    table = correlations(progress(ledger(rows))).set_index("key")
+    lr = table.loc["lr"]
+    # Fisher's transform: its standard error is 1 / sqrt(n - 3).
+    width = np.arctanh(lr["pearson_high"]) - np.arctanh(lr["pearson_low"])
+    assert width == pytest.approx(2 * 1.96 / np.sqrt(count - 3), rel=0.25)
+
+
+def promoted(scores, **common):
+    return [{"hp.lr": 1e-3 * n, "score": s} | common for n, s in enumerate(scores, 1)]
+
+
+def test_fidelities_are_compared_by_the_configurations_they_share():
+    rows = [
+        *promoted(range(12), study="good"),
+        *promoted(np.arange(12) ** 2, study="good", train_items=np.nan, items=9),
+        *promoted(range(5), study="bad"),
+        *promoted([9, 8, 7], study="bad", epochs=20),
+        *promoted([1, 2], study="bad", epochs=40),
+    ]
+    table = fidelity_correlations(progress(ledger(rows))).set_index("study")
+    good, bad = table.loc["good"], table.loc["bad"]
+    assert good["low fidelity"] == "100 items, 10 epochs"
+    assert good["high fidelity"] == "all items, 10 epochs"
+    assert good["configurations"] == 12 and bad["configurations"] == 3
+    for name in ("spearman", "kendall"):
+        assert good[name] == pytest.approx(1) and bad[name] == pytest.approx(-1)
+    assert good["spearman_low"] == pytest.approx(1)
+    assert np.isnan(bad["spearman_low"])
+
+
+def test_fidelity_takes_the_mean_over_seeds():
+    rows = promoted([1, 2, 3])
+    for lr, scores in ((1e-3, [9, 1]), (2e-3, [4, 8]), (3e-3, [7, 7])):
+        rows += seeds("one_stage", scores, epochs=80, **{"hp.lr": lr})
+    table = fidelity_correlations(progress(ledger(rows)))
+    assert table["spearman"].tolist() == [pytest.approx(1)]
+
+
+# --- the whole section
+
+
+def test_no_section_without_completed_trials():
+    assert section(ledger([{"status": "failed"}, {"status": "running"}])) is None
+
+
+def test_section_of_studies_with_failures_and_without_searched_keys(noise):
+    rows = [
+        *search_rows(noise, 30, lambda a, b: a, study="three_stage"),
+        *seeds("three_stage", [4.65, 4.62, 4.75], **{"hp.clip": 5.0}),
+        {"study": "three_stage", "status": "failed", "failure": "TrainingStopped"},
+        {"study": "three_stage", "status": "failed", "failure": "TrainingStopped"},
+        {"study": "three_stage", "status": "failed", "stage": "validate"},
+        *seeds("baselines", [3.01, 2.87, 3.20], stage="dprnn", **{"hp.lr": np.nan}),
+        *seeds("baselines", [5.14, 5.26, 4.89], stage="sepformer"),
+        {"study": "fast", "score": 1.0},
+    ]
+    blocks = section(ledger(rows)).blocks
+    named = blocks_of((Table, Picture), blocks)
+    tables = {block.name: block.frame for block in blocks_of(Table, blocks)}
+    pictures = {block.name for block in blocks_of(Picture, blocks)}
+    assert len({block.name for block in blocks_of(Table, blocks)}) == len(tables)
+    assert all(block.title for block in named)
+    assert pictures == {
+        "search_progress_examples",
+        "search_progress_hours",
+        "search_parallel_three_stage",
+        "search_importance",
+    }
+    failures = tables["search_failures"]
+    assert failures.to_dict("list") == {
+        "study": ["three_stage"] * 2,
+        "stage": ["search", "validate"],
+        "reason": ["TrainingStopped", "not known"],
+        "trials": [2, 1],
+    }
+    best = tables["search_best"]
+    assert best[["study", "stage"]].to_numpy().tolist() == [
+        ["three_stage", "validate"],
+        ["baselines", "sepformer"],
+    ]
+    assert best["examples"].tolist() == [36000, 6000]
+    assert len(tables["search_validated"]) == 3
+    assert "fast: no configuration has been completed" in words(blocks)
+    assert "three_stage − baselines = -0.42 dB" in words(blocks)
+
+
+def test_parallel_picture_ranks_by_fidelity_then_score():
+    rows = [
+        {"hp.lr": 1e-3, "hp.patience": 1.0, "score": 9.0, "epochs": 3},
+        {"hp.lr": 2e-3, "hp.patience": 2.0, "score": 1.0, "epochs": 3},
+        {"hp.lr": 3e-3, "hp.patience": 3.0, "score": 4.0, "epochs": 3},
+        {"hp.lr": 2e-3, "hp.patience": 2.0, "score": 5.0, "epochs": 9},
+    ]
+    figure = draw_parallel(progress(ledger(rows)))
+    lines = [line.get_ydata() for line in figure.axes[0].lines[:3]]
+    # Worst first: 4 dB and 9 dB at 3 epochs, then the one promoted to 9.
+    np.testing.assert_allclose(lines, [[1, 1], [0, 0], [0.5, 0.5]])
