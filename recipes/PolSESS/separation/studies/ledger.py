@@ -45,7 +45,8 @@ def ledger(study, storage):
     Returns
     -------
     pandas.DataFrame
-        Columns COLUMNS and one ``hp.<key>`` for each searched key.
+        Columns COLUMNS and one ``hp.<key>`` for each key that is searched or
+        that ``for_each`` varies.
     """
     rows = [
         _row(study, stage, trial)
@@ -67,8 +68,9 @@ def ledger(study, storage):
 
 def _row(study, stage, trial):
     found = trial.statistics
-    params = {k: v for k, v in trial.params.items() if k not in ("seed", "N_epochs")}
     settings = {**stage.settings, **trial.params}
+    searched = {**stage.varied, **trial.params}
+    searched = {k: v for k, v in searched.items() if k not in ("seed", "N_epochs")}
     return {
         "study": study.name,
         "stage": stage.name,
@@ -88,7 +90,7 @@ def _row(study, stage, trial):
         "started": _utc(trial.started),
         "ended": _utc(trial.ended),
         "failure": found.get("failure"),
-        **{f"hp.{key}": value for key, value in params.items()},
+        **{f"hp.{key}": value for key, value in searched.items()},
     }
 
 

@@ -35,6 +35,8 @@ class Stage:
         first_rung, base.
     runs : dict or None
         top, grid, seeds, test.
+    varied : dict
+        The settings of ``for_each`` that this stage is for.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Stage:
     needs: tuple = ()
     search: dict | None = None
     runs: dict | None = None
+    varied: dict = field(default_factory=dict)
 
     @property
     def algorithm(self):
@@ -152,7 +155,7 @@ def _as_argument(value):
 
 
 def rungs(first, last, base):
-    """Returns ASHA's numbers of epochs, evenly spaced in the logarithm, as Oríon."""
+    """Returns ASHA's numbers of epochs, about ``base`` times as many each."""
     number = int(math.log(last / first) / math.log(base) + 1 + 1e-9)
     spaced = [
         round(first * (last / first) ** (i / (number - 1))) for i in range(number)
@@ -163,7 +166,7 @@ def rungs(first, last, base):
 
 
 STUDY_KEYS = {"name", "hparams", "settings", "database", "for_each", "stages"}
-STAGE_KEYS = {"name", "hparams", "settings", "search", "runs"}
+STAGE_KEYS = {"name", "hparams", "settings", "search", "runs", "varied"}
 SEARCH = {
     "algorithm": "random",
     "options": {},
@@ -292,6 +295,7 @@ def _for_each(content):
         for stage in deepcopy(stages):
             stage["name"] = f"{stage['name']}-{suffix}"
             stage["settings"] = {**stage.get("settings", {}), **settings}
+            stage["varied"] = settings
             for part in _references(stage):
                 part["stages"] = [
                     f"{name}-{suffix}" if name in names else name
@@ -380,7 +384,9 @@ def _stage(raw, earlier):
             needs.append(other)
     searched = {*(search or {}).get("space", {}), *(runs or {}).get("grid", {})}
     _check_hparams(where, raw["hparams"], {*raw["settings"], *searched})
-    return Stage(name, raw["hparams"], raw["settings"], tuple(needs), search, runs)
+    varied = raw.get("varied", {})
+    needs = tuple(needs)
+    return Stage(name, raw["hparams"], raw["settings"], needs, search, runs, varied)
 
 
 def _search(where, raw, settings, earlier):

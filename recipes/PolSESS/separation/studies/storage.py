@@ -13,7 +13,6 @@ os.environ.setdefault("ORION_HEARTBEAT", "30")
 
 with warnings.catch_warnings():  # it uses pkg_resources
     warnings.simplefilter("ignore")
-    from orion.algo.base import BaseAlgorithm
     from orion.client.experiment import ExperimentClient
     from orion.core.io.database import DuplicateKeyError
     from orion.core.io.experiment_builder import ExperimentBuilder
@@ -26,20 +25,14 @@ with warnings.catch_warnings():  # it uses pkg_resources
     )
     from orion.storage.base import LockAcquisitionTimeout
 
+    import studies.algorithms  # noqa: F401  (makes them known to Oríon)
+
 from corpus import keyed
 from studies import selection
 
 logging.getLogger("orion").setLevel(logging.ERROR)
 ENOUGH_FAILED = 3  # failures in a stage without a score: something is wrong with all
 UNLIMITED = 10**9
-
-
-class FixedList(BaseAlgorithm):
-    """Suggests nothing: the trials of the experiment are those that were inserted."""
-
-    def suggest(self, num):
-        """Returns no trial."""
-        return []
 
 
 @dataclass(frozen=True)
@@ -195,11 +188,13 @@ class Storage:
             algorithm, trials = {"fixedlist": {}}, len(points)
         else:
             space = {key: str(prior) for key, prior in self.space(stage).items()}
-            if stage.algorithm == "asha":
-                first, base = stage.search["first_rung"], stage.search["base"]
-                space["N_epochs"] = f"fidelity({first}, {stage.epochs}, {base})"
             seed = keyed.integer(self.study.name, stage.name) % 2**31
-            algorithm = {stage.algorithm: {"seed": seed, **stage.search["options"]}}
+            options = {"seed": seed, **stage.search["options"]}
+            if stage.algorithm == "asha":
+                space["N_epochs"] = f"fidelity({stage.rungs[0]}, {stage.epochs})"
+                options |= {"rungs": stage.rungs, "base": stage.search["base"]}
+            name = {"asha": "successivehalving"}.get(stage.algorithm, stage.algorithm)
+            algorithm = {name: options}
             trials = stage.max_trials() or UNLIMITED
         settings = {
             "space": space,
