@@ -21,7 +21,6 @@ class SuccessiveHalving(BaseAlgorithm):
     """Asynchronous successive halving, ASHA (Li et al., 2020, arXiv 1810.05934).
 
     Whenever a worker is free, the best trial among the best ``1 / base`` of a rung that
-    Whenever a worker is free, the best trial among the best ``1 / base`` of a rung that
     has not been promoted yet is promoted, from the highest rung down; if there is none,
     a new configuration is drawn. Oríon's own ASHA promotes within brackets of
     ``base ** (rungs - 1)`` trials and may find nothing more to suggest after some.
