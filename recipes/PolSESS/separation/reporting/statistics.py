@@ -10,6 +10,7 @@ from corpus import keyed
 ALPHA = 0.05
 POWER = 0.8
 RESAMPLES = 2000
+TINY = 1e-12  # dB, for scores without any spread
 MOST_SEEDS = 1000  # beyond which no advice to train more is given
 
 
@@ -120,10 +121,8 @@ def seeds_needed(gap, variances, alpha, fixed=0.0):
     seeds = np.arange(2, MOST_SEEDS + 1)
     freedom = 2 * (seeds - 1)
     error = np.sqrt(sum(variances) / seeds + fixed)
-    # Far shifts have power 1; SciPy's distribution gives NaN there.
-    shift = (abs(gap) / error.clip(min=1e-12)).clip(max=30)
     critical = stats.t.ppf(1 - alpha / 2, freedom)
-    power = stats.nct.sf(critical, freedom, shift)
+    power = stats.nct.sf(critical, freedom, abs(gap) / error.clip(min=TINY))
     enough = seeds[power >= POWER]
     return int(enough[0]) if len(enough) else None
 
