@@ -201,7 +201,10 @@ def in_words(labels, estimate, p, scores, pairs, fixed=0.0):
     if p < statistics.ALPHA:
         return f"{said}, significant"
     have = " and ".join(map(str, sorted(set(numbers))))
-    said += f", cannot be told apart with {have} seeds: "
+    verdict = "cannot be told apart"
+    if low > 0 or high < 0:
+        verdict = f"not significant among {pairs} comparisons"
+    said += f", {verdict} with {have} seeds: "
     variances = [np.var(values, ddof=1) for values in scores]
     needed = statistics.seeds_needed(
         estimate.value, variances, statistics.ALPHA / pairs, fixed

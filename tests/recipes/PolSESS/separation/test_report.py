@@ -11,12 +11,13 @@ from made_runs import noisy, write_run
 import report
 from reporting import comparison, runs
 from reporting import results as results_section
+from reporting.settings import group_settings
 
 
 def read(folders):
     """Returns settings and what was left out."""
     found, left_out = runs.find_runs(folders, runs.find_ledgers(folders))
-    settings, repeated = runs.group_settings(found)
+    settings, repeated = group_settings(found)
     return settings, [*left_out, *repeated]
 
 
