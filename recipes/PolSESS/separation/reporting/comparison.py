@@ -191,16 +191,17 @@ def in_words(labels, estimate, p, scores, pairs, fixed=0.0):
     """
     low, high = estimate.interval
     first, second = labels
-    said = f"{first} − {second} = {estimate.value:.2f} dB [{low:.2f}, {high:.2f}]"
-    numbers = [len(values) for values in scores]
-    if min(numbers) < 2:
+    numbers = f"{estimate.value:.2f} dB [{low:.2f}, {high:.2f}]".replace("-", "−")
+    said = f"{first} − {second} = {numbers}"
+    seeds = [len(values) for values in scores]
+    if min(seeds) < 2:
         return (
             f"{said} over recordings alone: with one seed, whether it would be so with "
             "other seeds cannot be judged"
         )
     if p < statistics.ALPHA:
         return f"{said}, significant"
-    have = " and ".join(map(str, sorted(set(numbers))))
+    have = " and ".join(map(str, sorted(set(seeds))))
     verdict = "cannot be told apart"
     if low > 0 or high < 0:
         verdict = f"not significant among {pairs} comparisons"
@@ -211,7 +212,7 @@ def in_words(labels, estimate, p, scores, pairs, fixed=0.0):
     )
     if needed is None:
         return f"{said}more than {statistics.MOST_SEEDS}, or more recordings, needed"
-    return f"{said}about {max(needed - min(numbers), 1)} more of each needed"
+    return f"{said}about {max(needed - min(seeds), 1)} more of each needed"
 
 
 def _mixtures(tested):

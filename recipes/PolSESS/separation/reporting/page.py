@@ -101,12 +101,14 @@ def _cell(value, decimals):
     """Returns a cell as it is shown, and by what it sorts: a number, or its text."""
     if pd.isna(value):
         return {"text": "–", "key": ""}
+    text = str(value)
     if isinstance(value, float):
         text = f"{value:.{decimals}f}"
         if value and float(text) == 0:
             text = f"{value:.1e}"
-        return {"text": text.replace("-", "−", 1), "key": repr(float(value))}
-    return {"text": str(value), "key": str(value)}
+    if not isinstance(value, str):
+        text = text.replace("-", "−")
+    return {"text": text, "key": str(value)}
 
 
 def _data_uri(kind, content):

@@ -28,7 +28,8 @@ def section(settings, left_out):
     if settings:
         blocks += [
             Text(
-                "A setting is what its runs share; they differ in their seed. Scores "
+                "A setting is what its runs share; they differ in their seed. It is "
+                "named by what differs between the settings of its model. Scores "
                 "are the best validation scores of the runs in dB: SI-SDR on the full "
                 "mixtures, or SI-SDRi where that was monitored. Mean, standard "
                 "deviation and 95 % interval (Student's t) are over seeds; hours are "
@@ -64,8 +65,8 @@ def validation_table(settings):
         known = all(value is not None for value in seconds)
         rows.append(
             {
-                "model": setting.model,
-                "setting": setting.name,
+                "setting": setting.label,
+                "differs in": setting.name or None,
                 "seeds": " / ".join(str(run.seed) for run in setting.runs),
                 "best of each": " / ".join(f"{score:.2f}" for score in scores),
                 "n": len(scores),
@@ -92,7 +93,7 @@ def test_table(settings):
             if not tables:
                 continue
             means = pd.DataFrame([table[list(METRICS)].mean() for table in tables])
-            row = {"model": setting.model, "setting": setting.name, "variant": group}
+            row = {"setting": setting.label, "variant": group}
             row |= {"seeds": len(tables), "recordings": tables[0]["id"].nunique()}
             row |= {METRICS[name][0]: means[name].mean() for name in METRICS}
             rows.append(row | {"std": means["si_sdri"].std()})

@@ -58,7 +58,7 @@ def test_models_are_told_by_their_classes(tmp_path):
 
 def test_validation_table_holds_seeds_and_their_interval(study):
     table = results_section.validation_table(read([study])[0])
-    row = table[table["setting"] == "lr 0.00125"].iloc[0]
+    row = table[table["differs in"] == "lr 0.00125"].iloc[0]
     # Scores 4.6042, 4.6123, 4.6456, to three decimals in the log
     assert row["best of each"] == "4.60 / 4.61 / 4.65"
     assert row["mean"] == pytest.approx(4.6207, abs=1e-3)
@@ -70,7 +70,9 @@ def test_validation_table_holds_seeds_and_their_interval(study):
 
 def test_test_table_is_by_variant_and_of_the_full_mixtures(study):
     settings = read([study])[0]
-    table = results_section.test_table(settings).query("setting == 'lr 0.00125'")
+    table = results_section.test_table(settings).query(
+        "setting == 'DPRNN (lr 0.00125)'"
+    )
     assert [*table["variant"]] == [*"SER SE SR S ER E R C SER+SE".split()]
     assert [*table["recordings"]] == [30, 30] * 3 + [30, 60, 60]
     tested = pd.concat(settings[1].tested)

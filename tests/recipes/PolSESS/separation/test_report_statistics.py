@@ -137,7 +137,7 @@ def test_sentences():
     said = in_words(("DPRNN", "ConvTasNet"), near, 0.7, scores, 1)
     # 7.849 (.02743 + .08973) / .08² = 143.7 for normal scores; Student's t takes 145
     have = (
-        "DPRNN − ConvTasNet = 0.08 dB [-0.52, 0.68], cannot be told apart with 3 seeds"
+        "DPRNN − ConvTasNet = 0.08 dB [−0.52, 0.68], cannot be told apart with 3 seeds"
     )
     assert said == f"{have}: about 142 more of each needed"
     said = in_words(("a", "b"), near, 0.7, scores, 1, fixed=1.0)
