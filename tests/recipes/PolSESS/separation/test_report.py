@@ -70,9 +70,8 @@ def test_validation_table_holds_seeds_and_their_interval(study):
 
 def test_test_table_is_by_variant_and_of_the_full_mixtures(study):
     settings = read([study])[0]
-    table = results_section.test_table(settings).query(
-        "setting == 'DPRNN (lr 0.00125)'"
-    )
+    table = results_section.test_table(settings)
+    table = table[table["setting"] == "DPRNN (lr 0.00125)"]
     assert [*table["variant"]] == [*"SER SE SR S ER E R C SER+SE".split()]
     assert [*table["recordings"]] == [30, 30] * 3 + [30, 60, 60]
     tested = pd.concat(settings[1].tested)

@@ -13,19 +13,20 @@ from variants import FULL_MIX
 
 
 def planted(number, variant):
-    """Gains 4 dB, 3 less in parks (odd), 2 less with event 2, 1 more without a scene."""
+    """Gains 4 dB: 3 less in parks (odd), 2 less with event2, 1 more without scene."""
     park, event = 3 * (number % 2), 2 * (number % 4 == 2)
     return 4 - park - event + ("S" not in variant)
 
 
 @pytest.fixture
 def setting(tmp_path):
-    runs = [
-        write_run(
-            tmp_path / str(seed), seed, 1.0, lambda n, v, s=seed: planted(n, v) + s
-        )
-        for seed in (-1, 1)
-    ]
+    runs = []
+    for seed in (-1, 1):
+
+        def gain(number, variant, seed=seed):
+            return planted(number, variant) + seed
+
+        runs.append(write_run(tmp_path / str(seed), seed, 1.0, gain))
     ((setting,), _) = group_settings([read_run(run) for run in runs])
     return setting
 
