@@ -86,6 +86,8 @@ def test_a_monitored_improvement_is_the_score(tmp_path):
 
 def test_comparison_finds_the_planted_difference_only(study):
     (test_set,) = comparison.find_test_sets(read([study])[0])
+    for scores in test_set.scores.values():
+        assert scores.shape == (3, 60)  # seeds, full mixtures
     sentences = [*comparison.compare(test_set.scores)["in words"]]
     assert sum(text.endswith("significant") for text in sentences) == 2
     same = [text for text in sentences if "told apart" in text]
