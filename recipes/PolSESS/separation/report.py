@@ -11,21 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from reporting import (
-    comparison,
-    failures,
-    listening,
-    logged,
-    results,
-    searches,
-)
+from reporting import comparison, failures, listening, logged, results, searches
 from reporting.page import write_page
-from reporting.runs import (
-    find_ledgers,
-    find_runs,
-    read_genders,
-    read_run,
-)
+from reporting.runs import find_ledgers, find_runs, read_genders, read_run
 from reporting.settings import group_settings
 from streaming import SeparationError
 
@@ -57,13 +45,14 @@ def make_report(folders, out, speakers=None, listen=None, data_folder=None):
         Naming a folder without runs and studies, or a file that is broken.
     """
     ledgers = find_ledgers(folders)
+    trials = pd.concat(ledgers.values(), ignore_index=True) if ledgers else None
     runs, left_out = find_runs(folders, ledgers)
     settings, repeated = group_settings(runs)
     sections = [
         results.section(settings, [*left_out, *repeated]),
         comparison.section(settings),
         failures.section(settings, read_genders(speakers) if speakers else {}),
-        searches.section(pd.concat(ledgers.values())) if ledgers else None,
+        searches.section(trials) if ledgers else None,
         listening.section(read_run(Path(listen)), data_folder) if listen else None,
         logged.section(),
     ]
