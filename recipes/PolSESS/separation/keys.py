@@ -1,5 +1,9 @@
-"""Keys that may change while a run goes on; any other needs a new output_folder."""
+"""Which keys of a hparams file make a run what it is."""
 
+# Values of these types are compared; others are objects that the keys build.
+PLAIN = (str, int, float, list, type(None))
+
+# Keys that may change while a run goes on; any other needs a new output_folder.
 FREE_KEYS = (
     "data_folder",
     "source_list",

@@ -36,7 +36,7 @@ from curve import plot_learning_curve
 from dataset import EpochSampler, collate
 from evaluation import format_table, score, write_results
 from export import export_model
-from keys import FREE_KEYS
+from keys import FREE_KEYS, PLAIN
 from loggers import log, start_loggers
 from masking import separate
 from memory import keep_freed_memory
@@ -46,7 +46,6 @@ from state import TrainState
 from steps import CarefulBrain, TrainingStopped
 
 logger = get_logger(__name__)
-PLAIN = (str, int, float, list, type(None))
 VERSION = Path(__file__).resolve().parents[1] / "VERSION"
 
 

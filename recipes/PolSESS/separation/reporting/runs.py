@@ -1,0 +1,210 @@
+"""Finds and reads the runs in folders."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from curve import read_log
+from description import New, read_description
+from evaluation import METRICS, ROW_COLUMNS
+from export import TrainingConstructor
+from keys import FREE_KEYS, PLAIN
+from streaming import SeparationError
+
+# Free to change in a run that goes on, but not between runs that shall be repetitions.
+COUNTED_KEYS = ("N_epochs", "early_stop_patience")
+CLASSES = {  # a class that only this model has, its last name: the model
+    "SPMamba": "SPMamba",
+    "SBTransformerBlock": "SepFormer",
+    "SBRNNBlock": "DPRNN",
+    "MaskNet": "Conv-TasNet",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder says.
+
+    Attributes
+    ----------
+    folder : Path
+    model : str
+    settings : dict
+        The keys of hyperparams.yaml that make a difference, without the seed, and
+        ``corpus``, the name of the corpus' folder.
+    seed : int
+    monitored : str
+        Column of the log whose highest value is the best score.
+    log : list of dict
+        From ``curve.read_log``.
+    seconds : float or None
+        Of training, where summary.json or a ledger tells.
+    tested : pandas.DataFrame or None
+        test_results.csv.
+    """
+
+    folder: Path
+    model: str
+    settings: dict
+    seed: int
+    monitored: str
+    log: list
+    seconds: float | None
+    tested: pd.DataFrame | None
+
+    @property
+    def best(self):
+        """The epoch with the highest monitored score, an entry of the log."""
+        return max(self.log, key=lambda entry: entry[self.monitored])
+
+    @property
+    def score(self):
+        """The best validation score in dB."""
+        return self.best[self.monitored]
+
+
+def find_runs(folders, ledgers):
+    """Finds the runs below the folders.
+
+    Arguments
+    ---------
+    folders : list of str or Path
+    ledgers : dict
+        Path of a ledger, resolved -> its trials (``ledgers.read_ledger``). Runs that
+        were only searched with are passed over, and seconds are taken from here where
+        a run was not tested.
+
+    Returns
+    -------
+    runs : list of Run
+    left_out : list of str
+        Folders that look like runs and cannot be read, and why.
+
+    Raises
+    ------
+    ValueError
+        Naming a folder that has neither runs nor ledgers.
+    """
+    searched, seconds = set(), {}
+    for path, ledger in ledgers.items():
+        for name, rows in ledger[ledger["run"] != ""].groupby("run"):
+            folder = path.parent / "runs" / str(name)
+            seconds[folder] = rows["seconds"].max()
+            if not (rows["algorithm"] == "fixed").any():
+                searched.add(folder)
+    found = {}
+    for folder in folders:
+        here = {
+            path.parent.resolve(): path.parent
+            for path in sorted(Path(folder).rglob("hyperparams.yaml"))
+            if (path.parent / "train_log.txt").is_file()
+        }
+        if not here and not any(Path(folder).resolve() in p.parents for p in ledgers):
+            raise ValueError(
+                f"{folder}: no run (a folder with hyperparams.yaml and train_log.txt) "
+                "and no ledger.csv of a study is in or below it"
+            )
+        found |= here
+    runs, left_out = [], []
+    for resolved, folder in found.items():
+        if resolved in searched:
+            continue
+        try:
+            runs.append(read_run(folder, seconds.get(resolved)))
+        except (ValueError, SeparationError) as error:
+            left_out.append(str(error))
+    return runs, left_out
+
+
+def read_run(folder, seconds=None):
+    """Reads a run's folder; objects that its hyperparams.yaml names are not made.
+
+    Arguments
+    ---------
+    folder : Path
+    seconds : float, optional
+        Of training, should the run not have been tested.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ValueError or SeparationError
+        Naming the file that is broken.
+    """
+    path = folder / "hyperparams.yaml"
+    hparams = read_description(path, TrainingConstructor)
+    missing = [key for key in ("seed", "modules", "curriculum") if key not in hparams]
+    if missing:
+        raise ValueError(f"{path}: lacks {', '.join(missing)}; it is of no run")
+    passed_over = {"seed", *FREE_KEYS} - set(COUNTED_KEYS)
+    settings = {
+        key: value
+        for key, value in hparams.items()
+        if key not in passed_over and isinstance(value, PLAIN)
+    }
+    corpus = hparams.get("data_folder") or hparams.get("embedded_folder") or ""
+    settings["corpus"] = Path(corpus).name
+    monitored = "valid si_sdri" if hparams.get("valid_per_variant") else "valid si_sdr"
+    log = read_log(folder)
+    if any(monitored not in entry for entry in log):
+        raise ValueError(f"{folder / 'train_log.txt'}: an epoch lacks {monitored}")
+    tested = None
+    if (folder / "test_results.csv").is_file():
+        tested = _read_csv(folder / "test_results.csv", (*ROW_COLUMNS, *METRICS))
+        seconds = _trained_seconds(folder / "summary.json") or seconds
+    return Run(
+        folder,
+        _model(hparams["modules"]),
+        settings,
+        hparams["seed"],
+        monitored,
+        log,
+        seconds,
+        tested,
+    )
+
+
+def read_genders(path):
+    """Returns the gender of each speaker that a CSV names."""
+    table = _read_csv(Path(path), ("speaker", "gender")).dropna()
+    return dict(zip(table["speaker"], table["gender"], strict=True))
+
+
+def _model(modules):
+    """Returns the name of a model by the classes that it is made of."""
+    classes, unseen = [], list(modules.values())
+    while unseen:
+        value = unseen.pop()
+        if isinstance(value, New):
+            classes.append(value.name.rpartition(".")[2])
+            unseen += value.arguments.values()
+    known = [model for name, model in CLASSES.items() if name in classes]
+    return known[0] if known else " ".join(sorted(set(classes)))
+
+
+def _read_csv(path, columns):
+    """Reads a CSV that must have some columns and rows."""
+    try:
+        table = pd.read_csv(path, dtype={"id": str, "run": str, "speaker": str})
+    except ValueError as error:  # pandas' parser errors are ValueErrors
+        raise ValueError(f"{path}: not a readable CSV ({error})") from error
+    missing = [name for name in columns if name not in table]
+    if missing or table.empty:
+        what = f"lacks the columns {', '.join(missing)}" if missing else "has no rows"
+        raise ValueError(f"{path}: {what}; write it again")
+    return table
+
+
+def _trained_seconds(path):
+    """Returns the seconds of training that a summary.json states, if it is there."""
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["provenance"].get("seconds")
+    except (ValueError, LookupError, AttributeError) as error:
+        raise ValueError(f"{path}: is no summary of a test ({error!r})") from error

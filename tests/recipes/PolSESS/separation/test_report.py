@@ -1,0 +1,156 @@
+"""Reports of made-up runs: what is found, grouped, compared and shown."""
+
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from made_runs import noisy, write_run
+
+import report
+from reporting import comparison, runs
+from reporting import results as results_section
+from reporting.ledgers import NUMBERS, TEXTS, TIMES, find_ledgers, read_ledger
+from reporting.settings import group_settings
+
+
+def read(folders):
+    """Returns settings and what was left out."""
+    ledgers = {path.resolve(): read_ledger(path) for path in find_ledgers(folders)}
+    found, left_out = runs.find_runs(folders, ledgers)
+    settings, repeated = group_settings(found)
+    return settings, [*left_out, *repeated]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Two models and two settings of one of them, three seeds each."""
+    folder = tmp_path_factory.mktemp("study")
+    for seed in (42, 123, 456):
+        for name, score, level, options in (
+            ("tuned", 4.6, 5.0, {"model": "dprnn", "lr": 0.00125}),
+            ("plain", 3.0, 3.0, {"model": "dprnn", "lr": 0.00015}),
+            ("twin", 2.9, 3.0, {"model": "convtasnet"}),
+        ):
+            gain = noisy(level, seed, name=name)
+            write_run(
+                folder / name / str(seed), seed, score + seed / 1e4, gain, **options
+            )
+    return folder
+
+
+def test_runs_that_differ_in_their_seed_are_one_setting(study):
+    settings, left_out = read([study])
+    assert not left_out
+    assert [(s.label, len(s.runs)) for s in settings] == [
+        ("Conv-TasNet", 3),
+        ("DPRNN (lr 0.00125)", 3),
+        ("DPRNN (lr 0.00015)", 3),
+    ]
+    assert [run.seed for run in settings[0].runs] == [42, 123, 456]
+
+
+def test_models_are_told_by_their_classes(tmp_path):
+    names = {"sepformer": "SepFormer", "spmamba-paper": "SPMamba"}
+    for stem, name in names.items():
+        run = runs.read_run(write_run(tmp_path / stem, 1, 0.0, model=stem))
+        assert run.model == name
+
+
+def test_validation_table_holds_seeds_and_their_interval(study):
+    table = results_section.validation_table(read([study])[0])
+    row = table[table["differs in"] == "lr 0.00125"].iloc[0]
+    # Scores 4.6042, 4.6123, 4.6456, to three decimals in the log
+    assert row["best of each"] == "4.60 / 4.61 / 4.65"
+    assert row["mean"] == pytest.approx(4.6207, abs=1e-3)
+    assert row["std"] == pytest.approx(0.0219, abs=1e-3)
+    # Student's t with 2 degrees of freedom: 4.303 std / sqrt(3)
+    assert row["high"] - row["mean"] == pytest.approx(4.303 * row["std"] / 3**0.5, 1e-3)
+    assert row["n"] == 3 and row["epochs"] == 3 and row["hours"] == 1.5
+
+
+def test_test_table_is_by_variant_and_of_the_full_mixtures(study):
+    settings = read([study])[0]
+    table = results_section.test_table(settings)
+    table = table[table["setting"] == "DPRNN (lr 0.00125)"]
+    assert [*table["variant"]] == [*"SER SE SR S ER E R C SER+SE".split()]
+    assert [*table["recordings"]] == [30, 30] * 3 + [30, 60, 60]
+    tested = pd.concat(settings[1].tested)
+    expected = tested[tested["variant"].isin(["SER", "SE"])]["si_sdri"].mean()
+    assert table.iloc[-1]["SI-SDRi"] == pytest.approx(expected)
+
+
+def test_a_monitored_improvement_is_the_score(tmp_path):
+    run = runs.read_run(write_run(tmp_path / "r", 1, 4.0, valid_per_variant=True))
+    assert run.score == 5.0
+
+
+def test_comparison_finds_the_planted_difference_only(study):
+    (test_set,) = comparison.find_test_sets(read([study])[0])
+    for scores in test_set.scores.values():
+        assert scores.shape == (3, 60)  # seeds, full mixtures
+    sentences = [*comparison.compare(test_set.scores)["in words"]]
+    assert sum(text.endswith("significant") for text in sentences) == 2
+    same = [text for text in sentences if "told apart" in text]
+    assert len(same) == 1 and "lr 0.00125" not in same[0]
+
+
+def test_recordings_of_other_corpora_with_the_same_names_are_not_compared(tmp_path):
+    for corpus in ("real", "other"):
+        for model in ("dprnn", "convtasnet"):
+            folder = tmp_path / corpus / model
+            write_run(folder, 1, 1.0, noisy(1.0, 1), model, corpus)
+    found = comparison.find_test_sets(read([tmp_path])[0])
+    assert [[*test_set.scores] for test_set in found] == [
+        ["Conv-TasNet (corpus other)", "DPRNN (corpus other)"],
+        ["Conv-TasNet (corpus real)", "DPRNN (corpus real)"],
+    ]
+
+
+def test_a_run_that_repeats_a_seed_is_left_out(tmp_path):
+    write_run(tmp_path / "a", 1, 2.0)
+    write_run(tmp_path / "b", 1, 2.5, data_folder="/elsewhere/real", num_workers=7)
+    ((setting,), (reason,)) = read([tmp_path])
+    assert len(setting.runs) == 1
+    assert reason == (
+        f"{tmp_path / 'b'}: has the setting and the seed of {tmp_path / 'a'}"
+    )
+
+
+def test_runs_of_a_search_are_left_to_its_section(tmp_path):
+    for name, seed in (("searched", 1), ("validated", 2)):
+        write_run(tmp_path / "runs" / name, seed, 2.0)
+    rows = pd.DataFrame(columns=[*TEXTS, *NUMBERS, *TIMES], index=[0, 1])
+    rows["algorithm"], rows["run"] = ["tpe", "fixed"], ["searched", "validated"]
+    rows["status"], rows["score"] = "completed", 2.0
+    rows["seconds"] = [60, 7200]
+    rows.to_csv(tmp_path / "ledger.csv", index=False)
+    ((setting,), left_out) = read([tmp_path])
+    assert [run.seed for run in setting.runs] == [2] and not left_out
+    assert setting.runs[0].seconds == 7200
+
+
+def test_broken_runs_are_named_on_the_page(tmp_path, study):
+    shutil.copytree(study / "plain", tmp_path / "runs")
+    (tmp_path / "runs" / "42" / "train_log.txt").write_text("")
+    broken = tmp_path / "runs" / "123" / "test_results.csv"
+    broken.write_text("id,variant\n")
+    (tmp_path / "runs" / "456" / "hyperparams.yaml").write_text("seed: [")
+    page = report.make_report([tmp_path], tmp_path / "out").read_text(encoding="utf-8")
+    assert f"Left out: {tmp_path / 'runs' / '42' / 'train_log.txt'}: no epoch" in page
+    assert f"{broken}: lacks the columns indoor, ssr" in page
+    assert f"{tmp_path / 'runs' / '456' / 'hyperparams.yaml'}: while parsing" in page
+
+
+def test_command_line_writes_the_page_its_tables_and_pictures(study, tmp_path):
+    command = [sys.executable, report.__file__, study, "--out", tmp_path / "out"]
+    subprocess.run(command, check=True, timeout=120)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names >= {"report.html", "results.csv", "test.csv", "comparison_1.csv"}
+    assert {f"curve_0{number}.png" for number in (1, 2, 3)} <= names
+
+
+def test_a_folder_without_runs_is_named(study, tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path}: no run .* is in or below it"):
+        report.make_report([study, tmp_path], tmp_path / "out")
