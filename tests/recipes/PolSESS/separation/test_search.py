@@ -137,7 +137,7 @@ def test_line_of_the_readme_promotes_to_the_straight_run(
     for name in ("train.py", "hparams", "sweeps"):
         (tmp_path / name).symlink_to(SEPARATION / name)
     (tmp_path / "results").mkdir()
-    shared = ("batch_size", "test_batch_size", "num_workers", "curriculum")
+    shared = ("batch_size", "test_batch_size", "num_workers")
     tiny = {key: TINY[key] for key in shared} | TINY_MODELS[model]
     tiny |= {"data_folder": str(corpus), "lr_patience": 0, "scan_engine": "torch"}
     if model != "spmamba":

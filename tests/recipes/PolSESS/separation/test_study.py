@@ -283,28 +283,27 @@ def test_full_disk_stops_the_worker_and_spoils_nothing(folder):
 
 
 def test_lock_that_a_killed_worker_left_is_released(folder, monkeypatch):
+    from orion.core.worker.experiment import Experiment
+
     from studies.plan import read_study
     from studies.storage import Storage
 
     write_study(folder, SEARCH)
     monkeypatch.chdir(folder)
     study = read_study("s.yaml")
-    storage = Storage(study)
-    (stage,) = study.stages
-    storage.give_back(stage, storage.reserve(stage))
-    lock = storage.builder.storage.acquire_algorithm_lock(
-        experiment=storage._experiment(stage)
-    )
-    lock.__enter__()  # and never lets go
-    trial = storage.reserve(stage)  # the one that waits needs no algorithm
-    monkeypatch.setattr(
-        storage._clients[stage.name]._producer.experiment,
-        "acquire_algorithm_lock",
-        lambda timeout=60, retry_interval=1: type(
-            storage._experiment(stage)
-        ).acquire_algorithm_lock(storage._experiment(stage), 1, 0.1),
-    )
-    assert trial is not None and storage.reserve(stage) is None
+    storage, (stage,) = Storage(study), study.stages
+    assert storage.reserve(stage) is not None
+    (experiment,) = storage.builder.storage.fetch_experiments({})
+    lock = storage.builder.storage.acquire_algorithm_lock(uid=experiment["_id"])
+    lock.__enter__()  # and the worker never lets go
+
+    acquire = Experiment.acquire_algorithm_lock
+
+    def acquire_quickly(self, timeout=60, retry_interval=1):
+        return acquire(self, timeout=0.2, retry_interval=0.1)
+
+    monkeypatch.setattr(Experiment, "acquire_algorithm_lock", acquire_quickly)
+    assert storage.reserve(stage) is None  # not to be had, and then released
     assert storage.reserve(stage) is not None
 
 
