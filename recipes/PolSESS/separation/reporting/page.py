@@ -61,6 +61,10 @@ def _render(block, folder):
     """Writes a block's file, if it has one; returns what the template shows of it."""
     kind = type(block).__name__
     if isinstance(block, Table):
+        decimals = [
+            0 if _are_whole(values) else block.decimals
+            for _, values in block.frame.items()
+        ]
         with replacing(folder / f"{block.name}.csv") as path:
             block.frame.to_csv(path, index=False, lineterminator="\n")
         return {
@@ -72,7 +76,7 @@ def _render(block, folder):
                 for name, values in block.frame.items()
             ],
             "rows": [
-                [_cell(value, block.decimals) for value in row]
+                [_cell(*pair) for pair in zip(row, decimals, strict=True)]
                 for row in block.frame.itertuples(index=False, name=None)
             ],
         }
@@ -97,13 +101,21 @@ def _render(block, folder):
     return {"kind": kind, "text": block.text}
 
 
+def _are_whole(values):
+    """Returns whether a column holds whole numbers only, be they floats."""
+    if not pd.api.types.is_numeric_dtype(values):
+        return False
+    known = values.dropna().astype(float)
+    return bool((known == known.round()).all())
+
+
 def _cell(value, decimals):
     """Returns a cell as it is shown, and by what it sorts: a number, or its text."""
     if pd.isna(value):
         return {"text": "–", "key": ""}
     text = str(value)
     if isinstance(value, float):
-        text = f"{value:.{decimals}f}"
+        text = f"{value:,.{decimals}f}"
         if value and float(text) == 0:
             text = f"{value:.1e}"
     if not isinstance(value, str):
