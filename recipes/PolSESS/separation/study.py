@@ -20,7 +20,8 @@ import yaml
 from corpus.atomic import replacing
 from corpus.locks import hold
 from corpus.workers import die_with_parent
-from studies.plan import FIXED, read_study
+from studies.plan import read_study
+from studies.stages import FIXED
 
 MISSING = (
     "Studies need Oríon, the extra [hpo]: pip install -e '.[hpo]' in the root of the "

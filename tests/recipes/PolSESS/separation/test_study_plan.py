@@ -7,9 +7,10 @@ import yaml
 from tiny_run import SEPARATION
 
 from studies import selection
-from studies.plan import read_study, rungs
+from studies.plan import read_study
 from studies.selection import Configuration
 from studies.spaces import Prior, read_space
+from studies.stages import rungs
 from study import main
 
 SHIPPED = sorted(SEPARATION.glob("sweeps/*.yaml"))
