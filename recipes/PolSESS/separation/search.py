@@ -48,12 +48,12 @@ def report(objective, statistics):
 
 @contextmanager
 def reported_failures():
-    """Turns exceptions of a trial into reports; a trial dies with its worker.
+    """Turns exceptions of a trial into reports; a worker's script dies with it.
 
     Without Oríon, an error that the recipe itself raised ends the script with its
     message alone; others pass.
     """
-    if is_trial():  # else a killed worker's trial would go on as an orphan
+    if INTERRUPT_VARIABLE in os.environ:  # else a killed worker would leave an orphan
         die_with_parent(os.getppid())
     try:
         yield

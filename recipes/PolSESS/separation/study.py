@@ -31,7 +31,9 @@ MISSING = (
 
 def main(arguments):
     """Runs, shows or explains a study."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], allow_abbrev=False
+    )
     parser.add_argument("study", help="YAML, such as sweeps/fast.yaml")
     parser.add_argument("--scale", help="YAML of factors that make it smaller")
     parser.add_argument("--workers", type=int, default=1, help="processes; default: 1")
@@ -41,6 +43,8 @@ def main(arguments):
         "--seconds_per_example", type=float, help="for the hours that --dry_run shows"
     )
     options, rest = parser.parse_known_args(arguments)
+    if options.workers < 1:
+        parser.error("--workers: expected 1 or more")
     try:
         study = read_study(options.study, options.scale, _overrides(rest))
         if options.dry_run:
@@ -63,44 +67,58 @@ def _overrides(rest):
     while rest:
         key, has_value, value = rest.pop(0).partition("=")
         if not key.startswith("--") or (not has_value and not rest):
-            raise ValueError(f"{key}: expected --KEY VALUE")
+            raise ValueError(
+                f"{key}: expected STUDY.yaml first, then --KEY VALUE pairs"
+            )
         pairs[key[2:]] = yaml.safe_load(value if has_value else rest.pop(0))
     return pairs
 
 
 def run(study, workers):
-    """Works on a study with a number of processes."""
-    import studies.storage  # noqa: F401  (says at once if Oríon is missing)
+    """Works on a study with a number of processes, and shows how far it came."""
+    from studies.worker import terminated_as_interrupted, work
 
     _keep_record(study)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // workers)))
     if workers == 1:
-        _work(study)
+        work(study)
     else:
-        context = multiprocessing.get_context("spawn")
-        processes = [
-            context.Process(target=_work_as_child, args=(study, os.getpid()))
-            for _ in range(workers)
-        ]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        if any(process.exitcode for process in processes):
-            raise RuntimeError("a worker stopped (see above); the same command goes on")
+        with terminated_as_interrupted():
+            _run_workers(study, workers)
     show_status(study)
 
 
-def _work(study):
-    from studies.worker import work
-
-    work(study)
+def _run_workers(study, workers):
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_work_as_child, args=(study, os.getpid()))
+        for _ in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        for process in processes:
+            process.join()
+    except KeyboardInterrupt:
+        for process in processes:
+            process.terminate()  # which lets them give their trials back
+        for process in processes:
+            process.join()
+        raise
+    codes = [process.exitcode for process in processes]
+    killed = [-code for code in codes if code < 0]
+    if killed:
+        print(f"{len(killed)} of {workers} workers were killed (signals {killed})")
+    if not any(code == 0 for code in codes):
+        raise RuntimeError("no worker came to the end; the same command goes on")
 
 
 def _work_as_child(study, parent):
+    from studies.worker import work
+
     die_with_parent(parent)
     try:
-        _work(study)
+        work(study)
     except KeyboardInterrupt:
         sys.exit(130)
     except (ValueError, RuntimeError, OSError) as error:
@@ -115,13 +133,32 @@ def _keep_record(study):
             before = yaml.safe_load(path.read_text(encoding="utf-8"))
             if before != yaml.safe_load(yaml.safe_dump(study.record)):
                 raise ValueError(
-                    f"{path} differs from what is asked for now. Give the study "
-                    f"another name to begin anew, or remove {study.folder}"
+                    f"{path} differs from what is asked for now, in "
+                    f"{', '.join(_differences(before, study.record))}. Give the study "
+                    f"another `name:` to begin anew, or remove {study.folder}"
                 )
             return
         with replacing(path) as temporary:
             text = yaml.safe_dump(study.record, sort_keys=False, width=88)
             temporary.write_text(text, encoding="utf-8")
+
+
+def _differences(before, now):
+    """Returns the places in which two records differ."""
+    first, second = dict(_leaves(before)), dict(_leaves(now))
+    places = dict.fromkeys([*first, *second])
+    return [place for place in places if first.get(place) != second.get(place)]
+
+
+def _leaves(value, where=""):
+    """Returns pairs of a place in nested values and what is there."""
+    if isinstance(value, dict):
+        inside = [(f"{where}.{key}".removeprefix("."), v) for key, v in value.items()]
+    elif isinstance(value, list):
+        inside = [(f"{where}[{i}]", v) for i, v in enumerate(value)]
+    else:
+        return [(where, value)]
+    return [leaf for place, v in inside for leaf in _leaves(v, place)]
 
 
 def show_plan(study, seconds_per_example):
@@ -168,6 +205,9 @@ def show_status(study):
     from studies.ledger import ledger
     from studies.storage import Storage
 
+    if not (study.folder / "study.yaml").is_file():
+        print(f"{study.name}: not begun")
+        return
     storage = Storage(study)
     table = ledger(study, storage)
     print(f"{study.name}: {study.folder}")

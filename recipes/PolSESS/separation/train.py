@@ -312,7 +312,8 @@ def trial_result(brain):
         "items": entries[-1]["stats_meta"]["examples"],
         "seconds": sum(brain.state.seconds[: len(entries)]),
     }
-    return -meta["score"], provenance(brain, meta) | {"epochs": len(entries)}
+    more = {"epochs": len(entries), "rows": brain.hparams.rows}
+    return -meta["score"], provenance(brain, meta) | more
 
 
 def provenance(brain, checkpoint):

@@ -14,33 +14,101 @@ from studies.stages import Stage, Study
 ALGORITHMS = ("random", "tpe", "asha")
 EPOCH_KEYS = ("N_epochs", "lr_horizon", "lr_step", "lr_warmup")
 
-STUDY_KEYS = {"name", "hparams", "settings", "database", "for_each", "stages"}
-STAGE_KEYS = {"name", "hparams", "settings", "search", "runs", "varied"}
+# What a value must be: a test and its name.
+WHOLE = (lambda v: _is(v, int) and v >= 1, "a whole number, at least 1")
+ABOVE_ONE = (lambda v: _is(v, int) and v >= 2, "a whole number, at least 2")
+POSITIVE = (lambda v: _is(v, (int, float)) and v > 0, "a number above 0")
+SHARE = (lambda v: _is(v, (int, float)) and 0 < v <= 1, "a number above 0, at most 1")
+NOT_NEGATIVE = (lambda v: _is(v, (int, float)) and v >= 0, "a number, at least 0")
+FLAG = (lambda v: isinstance(v, bool), "True or False")
+MAPPING = (lambda v: isinstance(v, dict), "keys and values")
+GRID = (
+    lambda v: (
+        isinstance(v, dict) and all(isinstance(x, list) and x for x in v.values())
+    ),
+    "keys with lists of values",
+)
+SEEDS = (
+    lambda v: isinstance(v, list) and all(_is(seed, int) for seed in v),
+    "a list of whole numbers",
+)
+QUANTILES = (
+    lambda v: isinstance(v, list) and len(v) == 2 and 0 <= v[0] < v[1] <= 1,
+    "two numbers from 0 to 1, such as [0.1, 0.9]",
+)
+NAMES = (
+    lambda v: v and all(isinstance(name, str) for name in _as_list(v)),
+    "the name of an earlier stage, or a list of them",
+)
+NAME = (
+    lambda v: isinstance(v, str) and re.fullmatch(r"[\w-][\w.-]*", v),
+    "a name of letters, digits, - and _",
+)
+STAGES = (
+    lambda v: isinstance(v, list) and v and all(isinstance(x, dict) for x in v),
+    "a list of stages, each of keys and values",
+)
+SETS = (
+    lambda v: isinstance(v, list) and all(isinstance(x, dict) and x for x in v),
+    "a list of settings, such as [{optimizer: adam}, {optimizer: sgd}]",
+)
+ANY = (lambda v: True, "")
+
+# Key -> default and what it must be; None is allowed where it is the default.
+STUDY = {
+    "name": (None, NAME),
+    "hparams": (None, ANY),
+    "settings": ({}, MAPPING),
+    "database": (None, ANY),
+    "for_each": (None, SETS),
+    "stages": ([], STAGES),
+}
+STAGE = {
+    "name": ("", NAME),
+    "hparams": (None, ANY),
+    "settings": ({}, MAPPING),
+    "search": (None, MAPPING),
+    "runs": (None, MAPPING),
+    "varied": ({}, MAPPING),
+}
 SEARCH = {
-    "algorithm": "random",
-    "options": {},
-    "trials": None,
-    "hours": None,
-    "space": {},
-    "narrow": None,
-    "carry": None,
-    "first_rung": 1,
-    "base": 3,
+    "algorithm": ("random", (lambda v: v in ALGORITHMS, f"one of {ALGORITHMS}")),
+    "options": ({}, MAPPING),
+    "trials": (None, WHOLE),
+    "hours": (None, POSITIVE),
+    "space": ({}, MAPPING),
+    "narrow": (None, MAPPING),
+    "carry": (None, MAPPING),
+    "first_rung": (1, WHOLE),
+    "base": (3, ABOVE_ONE),
 }
-RUNS = {"top": None, "grid": {}, "seeds": [], "test": False}
-NARROW = {"stages": None, "best": 0.25, "quantiles": [0.1, 0.9]}
-CARRY = {"stages": None, "count": 1, "within": None, "results": False}
-TOP = {"stages": None, "count": 1, "within": None}
+RUNS = {
+    "top": (None, MAPPING),
+    "grid": ({}, GRID),
+    "seeds": ([], SEEDS),
+    "test": (False, FLAG),
+}
+TOP = {"stages": ("", NAMES), "count": (1, WHOLE), "within": (None, NOT_NEGATIVE)}
+CARRY = {**TOP, "results": (False, FLAG)}
+NARROW = {
+    "stages": ("", NAMES),
+    "best": (0.25, SHARE),
+    "quantiles": ([0.1, 0.9], QUANTILES),
+}
 SCALE = {
-    "name": None,
-    "train_items": 1,
-    "N_epochs": 1,
-    "trials": 1,
-    "grid": 1,
-    "top": 1,
-    "settings": {},
-    "models": {},
+    "name": (None, NAME),
+    "train_items": (1, POSITIVE),
+    "N_epochs": (1, POSITIVE),
+    "trials": (1, POSITIVE),
+    "grid": (1, POSITIVE),
+    "top": (1, POSITIVE),
+    "settings": ({}, MAPPING),
+    "models": ({}, MAPPING),
 }
+
+
+def _is(value, kind):
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def read_study(path, scale=None, overrides=None):
@@ -65,27 +133,23 @@ def read_study(path, scale=None, overrides=None):
         Naming the file, the stage, the key, and what was expected.
     """
     path = Path(path)
-    content = _load(path)
     try:
-        _check_keys("the study", content, STUDY_KEYS)
-        name = content.get("name", path.stem)
+        content = _filled("the study", _load(path), STUDY)
+        name = content["name"] or path.stem
         stages = _for_each(content)
         for stage in stages:
-            stage["settings"] = content.get("settings", {}) | stage.get("settings", {})
-            stage.setdefault("hparams", content.get("hparams"))
-        factors = SCALE
+            stage["settings"] = content["settings"] | stage["settings"]
+            stage["hparams"] = stage["hparams"] or content["hparams"]
+        factors = _filled("the scale", {} if scale is None else _load(scale), SCALE)
         if scale is not None:
-            factors = _filled(f"scale {scale}", _load(Path(scale)), SCALE)
             name = f"{name}-{factors['name'] or Path(scale).stem}"
-            stages = [_scaled(stage, factors) for stage in stages]
         built = []
         for stage in stages:
+            _scale(stage, factors)
             stage["settings"] |= factors["settings"]
             stage["settings"] |= factors["models"].get(_stem(stage["hparams"]), {})
             stage["settings"] |= overrides or {}
             built.append(_stage(stage, built))
-        if not built:
-            raise ValueError("no stages")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     record = {
@@ -95,18 +159,29 @@ def read_study(path, scale=None, overrides=None):
         ],
     }
     folder = Path("results") / name
-    database = content.get("database") or str(folder / "orion.pkl")
+    database = content["database"] or str(folder / "orion.pkl")
     return Study(name, folder, database, tuple(built), record)
 
 
 def _load(path):
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is no YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected keys and values, found {content!r}")
-    return content
+    return _with_numbers(content)
+
+
+def _with_numbers(value):
+    """Returns nested values with numbers for texts such as 1e-4, YAML's idea of which
+    is not everybody's.
+    """
+    if isinstance(value, dict):
+        return {key: _with_numbers(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(inside) for inside in value]
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return float(value)
+    return value
 
 
 def _without_free(settings):
@@ -115,85 +190,99 @@ def _without_free(settings):
     return {key: settings[key] for key in sorted(kept) if key in settings}
 
 
-def _check_keys(where, mapping, known):
+def _filled(where, mapping, table):
+    """Returns a mapping with its defaults; raises ValueError where it is wrong."""
     if not isinstance(mapping, dict):
         raise ValueError(f"{where}: expected keys and values, found {mapping!r}")
-    unknown = set(mapping) - set(known)
+    unknown = set(mapping) - set(table)
     if unknown:
         raise ValueError(
             f"{where}: unknown keys {', '.join(sorted(map(str, unknown)))}; expected "
-            f"some of {', '.join(sorted(known))}"
+            f"some of {', '.join(table)}"
         )
-
-
-def _filled(where, mapping, defaults):
-    _check_keys(where, mapping, defaults)
-    return {**deepcopy(defaults), **mapping}
+    filled = {}
+    for key, (default, (fits, expected)) in table.items():
+        value = mapping.get(key, default)
+        if not (value is None and default is None) and not fits(value):
+            raise ValueError(f"{where}, {key}: {value!r}; expected {expected}")
+        filled[key] = deepcopy(value)
+    return filled
 
 
 def _for_each(content):
     """Returns the stages, one set for each of ``for_each``, with names of their own."""
-    stages = content.get("stages") or []
-    sets = content.get("for_each")
-    if not sets:
-        return deepcopy(stages)
+    stages = [
+        _filled(f"stage {stage.get('name')}", stage, STAGE)
+        for stage in content["stages"]
+    ]
+    for stage in stages:
+        where = f"stage {stage['name']}"
+        for part, table in (("search", SEARCH), ("runs", RUNS)):
+            if stage[part] is not None:
+                stage[part] = _filled(f"{where}, {part}", stage[part], table)
+        for owner, part, table in (
+            ("search", "narrow", NARROW),
+            ("search", "carry", CARRY),
+            ("runs", "top", TOP),
+        ):
+            if stage[owner] and stage[owner][part] is not None:
+                raw = stage[owner][part]
+                stage[owner][part] = _filled(f"{where}, {part}", raw, table)
+        for part in _references(stage):
+            part["stages"] = _as_list(part["stages"])
+    if not content["for_each"]:
+        return stages
     names = [stage["name"] for stage in stages]
     found = []
-    for settings in sets:
+    for settings in content["for_each"]:
         suffix = "-".join(str(value) for value in settings.values())
         for stage in deepcopy(stages):
             stage["name"] = f"{stage['name']}-{suffix}"
-            stage["settings"] = {**stage.get("settings", {}), **settings}
+            stage["settings"] |= settings
             stage["varied"] = settings
             for part in _references(stage):
                 part["stages"] = [
                     f"{name}-{suffix}" if name in names else name
-                    for name in _as_list(part["stages"])
+                    for name in part["stages"]
                 ]
             found.append(stage)
     return found
 
 
 def _references(stage):
-    parts = (stage.get("search") or {}), (stage.get("runs") or {})
-    found = [parts[0].get("narrow"), parts[0].get("carry"), parts[1].get("top")]
-    return [part for part in found if part]
+    """Returns the parts of a stage that name other stages."""
+    search, runs = stage["search"] or {}, stage["runs"] or {}
+    parts = [search.get("narrow"), search.get("carry"), runs.get("top")]
+    return [part for part in parts if part]
 
 
 def _as_list(value):
     return value if isinstance(value, list) else [value]
 
 
-def _scaled(stage, factors):
-    """Returns a stage with its numbers multiplied; none becomes less than it may be."""
-    stage = deepcopy(stage)
-    settings = stage["settings"]
-    if settings.get("train_items"):
-        settings["train_items"] = _times(
-            settings["train_items"], factors["train_items"]
-        )
-    for key in EPOCH_KEYS:
-        if settings.get(key):
-            settings[key] = _times(settings[key], factors["N_epochs"])
-    search, runs = stage.get("search"), stage.get("runs")
+def _scale(stage, factors):
+    """Multiplies a stage's numbers; none becomes less than it may be."""
+    settings, search, runs = stage["settings"], stage["search"], stage["runs"]
+    for keys, factor in (
+        (("train_items",), factors["train_items"]),
+        (EPOCH_KEYS, factors["N_epochs"]),
+    ):
+        for key in keys:
+            if _is(settings.get(key), (int, float)):
+                settings[key] = _times(settings[key], factor)
+    if search and search["trials"]:
+        search["trials"] = _times(search["trials"], factors["trials"], search["base"])
+    if search and search["hours"]:
+        search["hours"] *= factors["trials"]
     if search:
-        if search.get("trials"):
-            search["trials"] = _times(search["trials"], factors["trials"], 2)
-        if search.get("hours"):
-            search["hours"] *= factors["trials"]
-        if "first_rung" in search:
-            search["first_rung"] = _times(search["first_rung"], factors["N_epochs"])
-    if runs:
-        for key, values in runs.get("grid", {}).items():
-            count = _times(len(values), factors["grid"], min(2, len(values)))
-            places = [
-                round(i * (len(values) - 1) / max(1, count - 1)) for i in range(count)
-            ]
-            runs["grid"][key] = [values[place] for place in places]
+        search["first_rung"] = _times(search["first_rung"], factors["N_epochs"])
+    for key, values in runs["grid"].items() if runs else ():
+        count = _times(len(values), factors["grid"], min(2, len(values)))
+        step = (len(values) - 1) / max(1, count - 1)
+        runs["grid"][key] = [values[round(i * step)] for i in range(count)]
     for part in _references(stage):
         if "count" in part:
             part["count"] = _times(part["count"], factors["top"])
-    return stage
 
 
 def _stem(hparams):
@@ -206,71 +295,61 @@ def _times(number, factor, least=1):
 
 def _stage(raw, earlier):
     """Returns a Stage, checked against those before it."""
-    name = raw.get("name")
-    where = f"stage {name}"
-    _check_keys(where, raw, STAGE_KEYS)
-    if not re.fullmatch(r"[\w.-]+", str(name)) or name in [s.name for s in earlier]:
-        raise ValueError(
-            f"{where}: each stage needs a name of its own (letters, - and _)"
-        )
-    if ("search" in raw) == ("runs" in raw):
+    name, search, runs = raw["name"], raw["search"], raw["runs"]
+    where, before = f"stage {name}", {stage.name: stage for stage in earlier}
+    if name in before:
+        raise ValueError(f"{where}: each stage needs a name of its own")
+    if (search is None) == (runs is None):
         raise ValueError(f"{where}: expected either search or runs")
-    search, runs = raw.get("search"), raw.get("runs")
-    if search is not None:
-        search = _search(where, search, raw["settings"], earlier)
-    else:
-        runs = _filled(f"{where}, runs", runs, RUNS)
-        if runs["top"]:
-            runs["top"] = _filled(f"{where}, top", runs["top"], TOP)
-    needs = []
-    for part in _references({"search": search, "runs": runs}):
-        part["stages"] = _as_list(part["stages"])
-        for other in part["stages"]:
-            if other not in [s.name for s in earlier]:
-                raise ValueError(
-                    f"{where}: depends on {other}, which is no earlier stage"
-                )
-            needs.append(other)
+    epochs = raw["settings"].get("N_epochs")
+    if epochs is not None and not WHOLE[0](epochs):
+        raise ValueError(f"{where}, N_epochs: {epochs!r}; expected {WHOLE[1]}")
+    needs = [other for part in _references(raw) for other in part["stages"]]
+    for other in needs:
+        if other not in before:
+            raise ValueError(f"{where}: depends on {other}, which is no earlier stage")
+    if search:
+        search["space"] = _space(where, search, before)
+        _check_search(where, search, epochs)
     searched = {*(search or {}).get("space", {}), *(runs or {}).get("grid", {})}
     _check_hparams(where, raw["hparams"], {*raw["settings"], *searched})
-    varied = raw.get("varied", {})
-    needs = tuple(needs)
-    return Stage(name, raw["hparams"], raw["settings"], needs, search, runs, varied)
+    return Stage(
+        name, raw["hparams"], raw["settings"], tuple(needs), search, runs, raw["varied"]
+    )
 
 
-def _search(where, raw, settings, earlier):
-    search = _filled(f"{where}, search", raw, SEARCH)
-    if search["algorithm"] not in ALGORITHMS:
-        raise ValueError(
-            f"{where}: unknown algorithm {search['algorithm']}; expected one of "
-            f"{', '.join(ALGORITHMS)}"
-        )
-    if (search["trials"] is None) == (search["hours"] is None):
-        raise ValueError(f"{where}: expected either trials or hours")
+def _space(where, search, before):
+    """Returns the priors of a search; narrowing begins with those before it."""
     try:
         space = read_space(search["space"])
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    for part, defaults in (("narrow", NARROW), ("carry", CARRY)):
-        if search[part]:
-            search[part] = _filled(f"{where}, {part}", search[part], defaults)
-    if search["narrow"]:  # begins with the space of the stage before
-        before = [s for s in earlier if s.name in _as_list(search["narrow"]["stages"])]
-        inherited = before[0].search["space"] if before and before[0].search else {}
-        space = {**inherited, **space}
-    if not space:
-        raise ValueError(f"{where}: the space has no keys")
-    search["space"] = space
+    if search["narrow"]:
+        parent = before[search["narrow"]["stages"][0]]
+        if not parent.search:
+            raise ValueError(
+                f"{where}: narrows the space of {parent.name}, which is no search"
+            )
+        space = {**parent.search["space"], **space}
+    unsearchable = {"seed", "N_epochs", "output_folder"} & set(space)
+    if not space or unsearchable:
+        found = f"{', '.join(unsearchable)} cannot be searched" if space else "no keys"
+        raise ValueError(f"{where}, space: {found}")
+    return space
+
+
+def _check_search(where, search, epochs):
+    if (search["trials"] is None) == (search["hours"] is None):
+        raise ValueError(f"{where}: expected either trials or hours")
     if search["algorithm"] == "asha":
-        last = settings.get("N_epochs")
-        if not last or search["first_rung"] * search["base"] > last:
+        first, base = search["first_rung"], search["base"]
+        if not epochs or first * base > epochs:
             raise ValueError(
                 f"{where}: asha needs N_epochs of at least first_rung x base "
-                f"({search['first_rung']} x {search['base']}), found {last}"
+                f"({first} x {base}), found {epochs}"
             )
         if search["trials"] is None or search["carry"]:
             raise ValueError(f"{where}: asha takes trials, neither hours nor carry")
-    return search
 
 
 def _check_hparams(where, hparams, keys):

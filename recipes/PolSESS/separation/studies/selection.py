@@ -164,3 +164,41 @@ def points(chosen, grid, seeds):
         for values in combinations
     ]
     return [point for place, point in enumerate(every) if point not in every[:place]]
+
+
+def promotion(losses, base, configurations):
+    """Returns what asynchronous successive halving promotes next, or None.
+
+    The best configuration among the best ``1 / base`` of a rung that is not on the next
+    rung yet, from the highest rung down. When all configurations are drawn and nothing
+    runs, an empty rung gets the best of the one below: a run always reaches the top.
+
+    Arguments
+    ---------
+    losses : dict
+        Rung (epochs), ascending -> dict of configuration -> loss, None while it runs.
+    base : int
+    configurations : int
+        How many the lowest rung shall have.
+
+    Returns
+    -------
+    tuple or None
+        Configuration, its rung, and the rung that it is to reach.
+    """
+    pairs = list(zip(losses, list(losses)[1:], strict=False))
+    ranked = {
+        rung: sorted((c for c in known if known[c] is not None), key=known.get)
+        for rung, known in losses.items()
+    }
+    for lower, higher in reversed(pairs):
+        for found in ranked[lower][: len(ranked[lower]) // base]:
+            if found not in losses[higher]:
+                return found, lower, higher
+    drawn = len(losses[min(losses)]) >= configurations
+    running = any(loss is None for known in losses.values() for loss in known.values())
+    if drawn and not running:
+        for lower, higher in pairs:
+            if ranked[lower] and not losses[higher]:
+                return ranked[lower][0], lower, higher
+    return None

@@ -95,7 +95,8 @@ class Prior:
         return abs(self.unit(first) - self.unit(second))
 
     def narrowed(self, low, high):
-        """Returns the prior with other bounds, clipped to the present ones.
+        """Returns the prior with other bounds, clipped to the present ones; those
+        that lie outside of them change nothing.
 
         Bounds have six digits; integers are widened to whole numbers, and bounds that
         fall together are moved apart by a hundredth of the present range (of its
@@ -115,7 +116,8 @@ class Prior:
                 wider = 0.01 * (self.high - self.low)
                 low, high = low - wider, high + wider
         low, high = (float(f"{bound:.6g}") for bound in (low, high))
-        return replace(self, low=max(low, self.low), high=min(high, self.high))
+        low, high = max(low, self.low), min(high, self.high)
+        return replace(self, low=low, high=high) if low < high else self
 
 
 def read_space(mapping):

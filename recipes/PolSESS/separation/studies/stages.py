@@ -60,9 +60,9 @@ class Stage:
         return rungs(self.search["first_rung"], self.epochs, self.search["base"])
 
     def max_trials(self):
-        """Returns after how many trials the stage ends; with asha, promotions count.
+        """Returns how many trials the stage has; with asha about, with promotions.
 
-        None if hours end it, or if other stages' trials decide.
+        None if hours end it.
         """
         if self.runs:
             count = math.prod(len(values) for values in self.runs["grid"].values())
@@ -81,7 +81,8 @@ class Stage:
     def cost(self):
         """Returns the training examples that the stage costs, or None if unknown.
 
-        An upper bound: early stopping and configurations run before cost less.
+        Early stopping and configurations that were run before cost less; asha may
+        promote some more, since the ranks change while trials come in.
         """
         items, trials = self.settings.get("train_items"), self.max_trials()
         if items is None or trials is None or self.epochs is None:
@@ -117,6 +118,11 @@ class Study:
     database: str
     stages: tuple
     record: dict = field(repr=False)
+
+    @property
+    def digest(self):
+        """What tells studies of one name in one database apart."""
+        return keyed.digest(self.record)[:8]
 
     def stage(self, name):
         """Returns a stage by its name."""

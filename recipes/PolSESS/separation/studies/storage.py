@@ -33,6 +33,7 @@ from studies import selection
 logging.getLogger("orion").setLevel(logging.ERROR)
 ENOUGH_FAILED = 3  # failures in a stage without a score: something is wrong with all
 UNLIMITED = 10**9
+DONE = ("completed", "failed")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Trial:
         N_epochs asked for.
     score : float or None
         Best validation score (dB), if there is one.
+    loss : float or None
+        What the algorithm observed: minus the score, or the value of a failure.
     statistics : dict
         What the trial reported.
     started, ended : datetime or None
@@ -60,6 +63,7 @@ class Trial:
     status: str
     epochs: int | None
     score: float | None
+    loss: float | None
     statistics: dict
     started: object
     ended: object
@@ -79,9 +83,10 @@ class Storage:
             {"type": "legacy", "database": _database(study)}
         )
         self._experiments, self._clients = {}, {}
+        self._used_up = set()
 
     def _name(self, stage):
-        return f"{self.study.name}.{stage.name}"
+        return f"{self.study.name}.{stage.name}.{self.study.digest}"
 
     def _experiment(self, stage):
         """Returns a stage's experiment, or None if it has not begun."""
@@ -102,31 +107,62 @@ class Storage:
         return sorted(trials, key=lambda t: (t.ended is None, str(t.ended), t.id))
 
     def finished(self, stage):
-        """Returns whether a stage has all its trials, none of them running.
-
-        Raises
-        ------
-        RuntimeError
-            If its first trials all failed.
-        """
+        """Returns whether a stage has all its trials, none of them running."""
         trials = self.trials(stage)
-        done = [t for t in trials if t.status in ("completed", "failed")]
-        failed = [t for t in done if t.status == "failed"]
-        if len(failed) == len(done) >= ENOUGH_FAILED:
-            raise RuntimeError(
-                f"{self._name(stage)}: the first {len(failed)} trials failed, the last "
-                f"with: {failed[-1].statistics.get('failure')}. Mend the cause and "
-                f"remove {self.study.folder} to begin again"
-            )
-        running = any(t.status == "running" for t in trials)
-        return bool(done) and not running and self._enough(stage, done)
+        done = [t for t in trials if t.status in DONE]
+        if not done or any(t.status == "running" for t in trials):
+            return False
+        return stage.name in self._used_up or self._enough(stage, done)
 
     def _enough(self, stage, trials):
         """Returns whether trials are as many as the stage asks for."""
         if stage.search and stage.search["hours"]:
             seconds = sum(t.statistics.get("worker_seconds", 0) for t in trials)
             return seconds >= 3600 * stage.search["hours"]
-        return len(trials) >= self._experiment(stage).max_trials
+        if stage.algorithm != "asha":
+            return len(trials) >= self._experiment(stage).max_trials
+        losses = {rung: {} for rung in stage.rungs}
+        for trial in trials:
+            params = {k: v for k, v in trial.params.items() if k != "N_epochs"}
+            key = repr(sorted(params.items()))
+            done = trial.status in DONE
+            losses[trial.epochs][key] = trial.loss if done else None
+        count, base = stage.search["trials"], stage.search["base"]
+        promoted = selection.promotion(losses, base, count)
+        return len(losses[stage.rungs[0]]) >= count and promoted is None
+
+    def check(self, stage):
+        """Raises RuntimeError if a stage's first trials all failed."""
+        done = [t for t in self.trials(stage) if t.status in DONE]
+        failed = [t for t in done if t.status == "failed"]
+        if len(failed) == len(done) >= ENOUGH_FAILED:
+            raise RuntimeError(
+                f"{stage.name}: the first {len(failed)} trials failed, the last with: "
+                f"{failed[-1].statistics.get('failure')}. Mend the cause and begin "
+                "again, under another `name:` or (with a database file) after removing "
+                f"{self.study.folder}"
+            )
+
+    def check_rows(self, stage, results):
+        """Raises RuntimeError if a trial ran on other recordings than those before.
+
+        Arguments
+        ---------
+        stage : Stage
+        results : list of dict
+            Of the trial, in Oríon's form.
+        """
+        rows = {item["value"] for item in results if item["name"] == "rows"}
+        items = stage.settings.get("train_items")
+        for other in self.study.stages:
+            if other.settings.get("train_items") != items:
+                continue
+            before = {t.statistics.get("rows") for t in self.trials(other)} - {None}
+            if rows and before - rows:
+                raise RuntimeError(
+                    f"{stage.name}: this trial ran on other recordings than those of "
+                    f"{other.name}. Give the data_folder of the study's other trials"
+                )
 
     def reserve(self, stage):
         """Returns a trial (Oríon's own) for this worker, or None if there is none."""
@@ -137,11 +173,12 @@ class Storage:
         waiting = any(trial.status == "waiting" for trial in trials)
         if self._enough(stage, trials) and not waiting:
             return None  # those that run are the last ones
-        with (
-            self._stale_lock_released(stage),
-            suppress(CompletedExperiment, ReservationRaceCondition, WaitingForTrials),
-        ):
-            return client.suggest()
+        with self._stale_lock_released(stage), suppress(ReservationRaceCondition):
+            try:
+                return client.suggest()
+            except (CompletedExperiment, WaitingForTrials):
+                if all(trial.status in DONE for trial in trials):
+                    self._used_up.add(stage.name)  # there is nothing left to try
         return None
 
     def observe(self, stage, trial, results):
@@ -193,9 +230,12 @@ class Storage:
             if stage.algorithm == "asha":
                 space["N_epochs"] = f"fidelity({stage.rungs[0]}, {stage.epochs})"
                 options |= {"rungs": stage.rungs, "base": stage.search["base"]}
+                options["configurations"] = stage.search["trials"]
             name = {"asha": "successivehalving"}.get(stage.algorithm, stage.algorithm)
             algorithm = {name: options}
-            trials = stage.max_trials() or UNLIMITED
+            trials = UNLIMITED
+            if stage.algorithm != "asha" and stage.search["trials"]:
+                trials = stage.search["trials"]
         settings = {
             "space": space,
             "algorithm": algorithm,
@@ -287,13 +327,14 @@ def _trial(stage, trial):
     status = status.get(trial.status, "waiting")
     if "failure" in statistics:
         status = "failed"
-    completed = status == "completed" and trial.objective is not None
+    loss = trial.objective.value if trial.objective else None
     return Trial(
         id=trial.id,
         params=dict(trial.params),
         status=status,
         epochs=trial.params.get("N_epochs", stage.epochs),
-        score=-trial.objective.value if completed else None,
+        score=-loss if status == "completed" and loss is not None else None,
+        loss=loss,
         statistics=statistics,
         started=trial.start_time,
         ended=trial.end_time if status in ("completed", "failed") else None,

@@ -16,6 +16,9 @@ from studies.storage import Storage, result
 
 ATTEMPTS = 3  # of a trial whose process is killed; each goes on from its checkpoint
 INTERRUPTED = 130  # exit status by which train.py says that it was interrupted
+# Failures that are those of the configuration: it is given up, the search goes on.
+OF_CONFIGURATION = ("TrainingStopped",)
+GOES_ON = "Mend it; the same command goes on"
 POLL = 2  # seconds between looks for work while other workers' trials run
 
 
@@ -32,20 +35,23 @@ def work(study):
     Raises
     ------
     RuntimeError
-        If a stage's first trials all failed.
+        If a trial fails by a fault that is not its configuration's, or if a stage's
+        first trials all fail.
     OSError
         If the database or the ledger cannot be written; what is there is whole.
     KeyboardInterrupt
         On Ctrl-C and SIGTERM, after the running trial was given back.
     """
-    with _terminated_as_interrupted(), _full_disk_explained(study):
+    with terminated_as_interrupted(), _full_disk_explained(study):
         storage = Storage(study)
         finished = set()
         while len(finished) < len(study.stages):
             for stage in study.stages:
-                if stage.name not in finished and storage.finished(stage):
-                    finished.add(stage.name)
-                    write_ledger(study, storage)
+                if stage.name not in finished:
+                    storage.check(stage)
+                    if storage.finished(stage):
+                        finished.add(stage.name)
+                        write_ledger(study, storage)
             if not _work_once(study, storage, finished):
                 time.sleep(POLL)
 
@@ -67,10 +73,12 @@ def _run(study, storage, stage, trial):
     folder = study.run_folder(stage, params)
     command = [sys.executable, *study.command(stage, params, folder)]
     began = time.monotonic()
+    _tell(stage, params, f"see {folder / 'log.txt'}")
     try:
         results = _results(command, folder, trial.id)
-        if stage.runs and stage.runs["test"]:
-            _start([*command, "--test_only"], folder, {})
+        storage.check_rows(stage, results)
+        if stage.runs and stage.runs["test"] and not _failure(results):
+            _test([*command, "--test_only"], folder)
     except BaseException:  # the trial is taken up again, whatever it was
         storage.give_back(stage, trial)
         raise
@@ -78,11 +86,17 @@ def _run(study, storage, stage, trial):
     results.append(result("run", folder.name))
     storage.observe(stage, trial, results)
     write_ledger(study, storage)
-    _tell(stage, params, results)
+    values = {item["name"]: item["value"] for item in results}
+    outcome = _failure(results) or f"{-values['objective']:.2f} dB"
+    _tell(stage, params, f"{outcome}; {values['worker_seconds']:.0f} s")
 
 
 def _results(command, folder, name):
-    """Runs a trial's process until it reports, and returns what it reports."""
+    """Runs a trial's process until it reports, and returns what it reports.
+
+    Raises RuntimeError if it failed by a fault that is not its configuration's: the
+    next trials would fail as well.
+    """
     path = folder / f"trial-{name}.json"
     for _ in range(ATTEMPTS):
         path.unlink(missing_ok=True)
@@ -93,10 +107,27 @@ def _results(command, folder, name):
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             path.unlink()
+            failure = _failure(found)
+            if failure and not failure.startswith(OF_CONFIGURATION):
+                raise RuntimeError(f"{failure} ({folder / 'stdout.txt'}). {GOES_ON}")
             return found
-    how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-    failure = f"{how}, {ATTEMPTS} times; see {folder / 'stdout.txt'}"
+    if code >= 0:
+        raise RuntimeError(f"exit status {code}: {folder / 'stdout.txt'}. {GOES_ON}")
+    failure = f"killed by signal {-code}, {ATTEMPTS} times"  # too little memory?
     return [result("objective", FAILED_OBJECTIVE), result("failure", failure)]
+
+
+def _failure(results):
+    """Returns why a trial failed, or None."""
+    return next((r["value"] for r in results if r["name"] == "failure"), None)
+
+
+def _test(command, folder):
+    code = _start(command, folder, {INTERRUPT_VARIABLE: INTERRUPTED})
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code:
+        raise RuntimeError(f"The test failed ({folder / 'stdout.txt'}). {GOES_ON}")
 
 
 def _start(command, folder, environment):
@@ -122,20 +153,21 @@ def _start(command, folder, environment):
 
 
 @contextmanager
-def _terminated_as_interrupted():
+def terminated_as_interrupted():
     """Makes SIGTERM, by which clusters take machines back, what Ctrl-C is."""
+    kinds = (signal.SIGTERM, signal.SIGINT)
 
     def interrupt(*_):
+        for kind in kinds:  # once is enough: the trial is being given back
+            signal.signal(kind, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = [signal.signal(s, interrupt) for s in (signal.SIGTERM, signal.SIGINT)]
+    before = [signal.signal(kind, interrupt) for kind in kinds]
     try:
         yield
     finally:
-        for number, handler in zip(
-            (signal.SIGTERM, signal.SIGINT), before, strict=True
-        ):
-            signal.signal(number, handler)
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
 
 
 @contextmanager
@@ -151,13 +183,9 @@ def _full_disk_explained(study):
         ) from error
 
 
-def _tell(stage, params, results):
-    values = {item["name"]: item["value"] for item in results}
+def _tell(stage, params, news):
     what = ", ".join(
         f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
         for key, value in params.items()
     )
-    outcome = values.get("failure") or f"{-values['objective']:.2f} dB"
-    print(
-        f"{stage.name}: {what}: {outcome}; {values['worker_seconds']:.0f} s", flush=True
-    )
+    print(f"{stage.name}: {what}: {news}", flush=True)

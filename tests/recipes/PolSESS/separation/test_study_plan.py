@@ -87,7 +87,7 @@ def test_scale_multiplies_and_rounds_half_up(tmp_path):
 
 def test_asha_counts_its_rungs():
     stage = read_study("sweeps/fast.yaml").stages[0]
-    assert rungs(3, 80, 3) == stage.rungs == [3, 16, 80] or stage.rungs[-1] == 80
+    assert rungs(3, 80, 3) == stage.rungs == [3, 15, 80]
     assert rungs(1, 9, 3) == [1, 3, 9] and rungs(1, 5, 3) == [1, 5]
     assert rungs(1, 4, 2) == [1, 2, 4] and rungs(2, 3, 1.5) == [2, 3]
 
@@ -149,7 +149,22 @@ def small(tmp_path, hparams="hparams/dprnn.yaml", settings=None, **stage):
         ({"search": {"trials": 2, "space": {"lr": "uniform(2, 1)"}}}, "is no prior"),
         ({"search": {"trials": 2, "space": {"lr": "loguniform(0, 1)"}}}, "no prior"),
         ({"search": {"trials": 2, "space": {"leer": "uniform(1, 2)"}}}, "no key leer"),
-        ({"search": {"trials": 2, "space": {}}}, "the space has no keys"),
+        ({"search": {"trials": 2, "space": {}}}, "space: no keys"),
+        ({"search": {"trials": 2, "space": {"seed": "uniform(1, 2)"}}}, "seed cannot"),
+        ({"search": {"trials": 2.5, "space": SPACE}}, "trials: 2.5; expected a whole"),
+        ({"search": {"hours": 0, "space": SPACE}}, "hours: 0; expected a number above"),
+        ({"search": {"trials": 2, "space": []}}, "space: []; expected keys and values"),
+        (
+            {"search": {"trials": 2, "narrow": {"stages": "x", "quantiles": [10, 90]}}},
+            "quantiles: [10, 90]; expected two numbers from 0 to 1",
+        ),
+        ({"runs": {"seeds": 42}}, "seeds: 42; expected a list of whole numbers"),
+        ({"runs": {"grid": {"lr": 0.1}}}, "expected keys with lists of values"),
+        (
+            {"runs": {}, "settings": {"N_epochs": "3"}},
+            "N_epochs: '3'; expected a whole",
+        ),
+        ({"runs": {}, "settings": [1]}, "settings: [1]; expected keys and values"),
         ({"search": {"space": SPACE}}, "either trials or hours"),
         (
             {"search": {"trials": 2, "space": SPACE}, "runs": {}},
@@ -160,7 +175,7 @@ def small(tmp_path, hparams="hparams/dprnn.yaml", settings=None, **stage):
         ({"runs": {}, "hparams": "hparams/none.yaml"}, "is no file"),
         (
             {"search": {"trials": 2, "space": SPACE, "algorithm": "bohb"}},
-            "unknown algorithm bohb; expected one of random, tpe, asha",
+            "algorithm: 'bohb'; expected one of ('random', 'tpe', 'asha')",
         ),
         (
             {"search": {"trials": 2, "space": SPACE, "algorithm": "asha", "base": 4}},
@@ -174,6 +189,38 @@ def test_errors_name_the_stage_and_what_was_expected(tmp_path, stage, message):
     assert message in str(error.value) and "small.yaml: stage one" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("- a", "expected keys and values"),
+        ("stages: {a: 1}", "stages: {'a': 1}; expected a list of stages"),
+        ("stages: [text]", "expected a list of stages"),
+        ("stages: [{runs: {}}]", "name: ''; expected a name of letters"),
+        ("{name: ../x, stages: [{name: a}]}", "name: '../x'; expected a name"),
+        ("{for_each: [sgd], stages: [{name: a}]}", "expected a list of settings"),
+        ("stages: [", "is no YAML"),
+    ],
+)
+def test_errors_name_what_is_wrong_with_a_study(tmp_path, content, message):
+    (tmp_path / "s.yaml").write_text(content)
+    with pytest.raises(ValueError) as error:
+        read_study(tmp_path / "s.yaml")
+    assert message in str(error.value) and "s.yaml" in str(error.value)
+
+
+def test_numbers_as_people_write_them_are_numbers(tmp_path):
+    study = small(tmp_path, runs={"grid": {"lr": ["1e-4", "2.5E-3", "-1e+2"]}})
+    assert study.stages[0].runs["grid"]["lr"] == [1e-4, 2.5e-3, -100]
+
+
+def test_stages_are_repeated_for_each_setting():
+    study = read_study("sweeps/optimizers.yaml")
+    assert len(study.stages) == 2 * 13
+    tuned, validated = study.stages[2:4]
+    assert tuned.name == "tuned-sgd-plateau-5" and validated.needs == (tuned.name,)
+    assert tuned.settings["optimizer"] == validated.varied["optimizer"] == "sgd"
+
+
 def test_command_line_shows_a_plan_and_names_what_is_wrong(capsys):
     main(["sweeps/fast.yaml", "--dry_run", "--batch_size", "2"])
     shown = capsys.readouterr().out
@@ -182,7 +229,7 @@ def test_command_line_shows_a_plan_and_names_what_is_wrong(capsys):
     for arguments, message in [
         (["sweeps/none.yaml"], "none.yaml"),
         (["sweeps/fast.yaml", "--batch_sizes", "2"], "has no key batch_sizes"),
-        (["sweeps/fast.yaml", "--batch_size"], "expected --KEY VALUE"),
+        (["sweeps/fast.yaml", "--batch_size"], "then --KEY VALUE pairs"),
     ]:
         with pytest.raises(SystemExit) as stop:
             main([*arguments, "--dry_run"])
@@ -271,6 +318,22 @@ def test_configurations_of_higher_fidelity_come_first():
     found = selection.configurations(trials)
     assert [(c.params["lr"], c.epochs) for c in found] == [(3, 9), (2, 9), (1, 1)]
     assert found[0].score == pytest.approx(-1.6)  # the mean over seeds
+
+
+def test_successive_halving_promotes_the_best_of_a_rung():
+    losses = {1: {"a": 3.0, "b": 1.0, "c": 2.0, "d": None}, 3: {}, 9: {}}
+    assert selection.promotion(losses, 3, 6) == ("b", 1, 3)
+    losses[3]["b"] = None
+    assert selection.promotion(losses, 3, 6) is None  # one of three is promoted
+    losses[1] |= {"d": 0.5, "e": 4.0, "f": 5.0}
+    assert selection.promotion(losses, 3, 6) == ("d", 1, 3)
+    losses[3] |= {"b": 1.0, "d": None}
+    assert selection.promotion(losses, 3, 6) is None  # too few on the second rung,
+    losses[3]["d"] = 2.0
+    assert selection.promotion(losses, 3, 7) is None  # and more are to be drawn;
+    assert selection.promotion(losses, 3, 6) == ("b", 3, 9)  # but one reaches the top
+    losses[9]["b"] = None
+    assert selection.promotion(losses, 3, 6) is None
 
 
 def test_points_are_configurations_times_grid_times_seeds():
