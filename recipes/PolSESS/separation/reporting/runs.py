@@ -11,6 +11,7 @@ from description import New, read_description
 from evaluation import METRICS, ROW_COLUMNS
 from export import TrainingConstructor
 from keys import FREE_KEYS, PLAIN
+from reporting.ledgers import is_validation
 from streaming import SeparationError
 
 # Free to change in a run that goes on, but not between runs that shall be repetitions.
@@ -89,10 +90,12 @@ def find_runs(folders, ledgers):
     """
     searched, seconds = set(), {}
     for path, ledger in ledgers.items():
+        ledger = ledger.assign(validation=is_validation(ledger))
         for name, rows in ledger[ledger["run"] != ""].groupby("run"):
             folder = path.parent / "runs" / str(name)
             seconds[folder] = rows["seconds"].max()
-            if not (rows["algorithm"] == "fixed").any():
+            tested = (folder / "test_results.csv").is_file()
+            if not rows["validation"].any() and not tested:
                 searched.add(folder)
     found = {}
     for folder in folders:

@@ -210,7 +210,7 @@ def _cost_blocks(course):
             "Compute is counted in training examples, which are the same on every "
             "machine, and in hours of training and of workers (with the start-up of "
             "each trial). A trial that went on from a checkpoint counts with what it "
-            "added; failed trials count as well."
+            "added, a failed trial with its worker hours."
         ),
         Table("search_costs", "What each strategy cost", strategies),
         Table("search_stage_costs", "What each stage cost", stages),

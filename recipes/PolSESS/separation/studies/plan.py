@@ -309,7 +309,7 @@ def _stage(raw, earlier):
         if other not in before:
             raise ValueError(f"{where}: depends on {other}, which is no earlier stage")
     if search:
-        search["space"] = _space(where, search, before)
+        search = {**search, "space": _space(where, search, before)}
         _check_search(where, search, epochs)
     searched = {*(search or {}).get("space", {}), *(runs or {}).get("grid", {})}
     _check_hparams(where, raw["hparams"], {*raw["settings"], *searched})

@@ -119,15 +119,16 @@ def test_a_run_that_repeats_a_seed_is_left_out(tmp_path):
 
 
 def test_runs_of_a_search_are_left_to_its_section(tmp_path):
-    for name, seed in (("searched", 1), ("validated", 2)):
+    names = ["searched", "validated", "again"]
+    rows = pd.DataFrame(columns=[*TEXTS, *NUMBERS, *TIMES], index=range(3))
+    rows["stage"] = rows["algorithm"] = ["tpe", "fixed", "fixed"]
+    rows["run"], rows["seed"], rows["seconds"] = names, [1, 2, 3], [60, 7200, 7200]
+    rows["study"], rows["status"], rows["score"] = "s", "completed", 2.0
+    for name, seed in zip(names, rows["seed"], strict=True):
         write_run(tmp_path / "runs" / name, seed, 2.0)
-    rows = pd.DataFrame(columns=[*TEXTS, *NUMBERS, *TIMES], index=[0, 1])
-    rows["algorithm"], rows["run"] = ["tpe", "fixed"], ["searched", "validated"]
-    rows["status"], rows["score"] = "completed", 2.0
-    rows["seconds"] = [60, 7200]
     rows.to_csv(tmp_path / "ledger.csv", index=False)
     ((setting,), left_out) = read([tmp_path])
-    assert [run.seed for run in setting.runs] == [2] and not left_out
+    assert [run.seed for run in setting.runs] == [2, 3] and not left_out
     assert setting.runs[0].seconds == 7200
 
 
