@@ -235,7 +235,10 @@ def _correlate(first, second, *key):
             _pearson(*(stats.rankdata(values, axis=-1) if ranked else values))
             for values in (pairs, drawn)
         ]
-        low, high = np.nanpercentile(sides[1], PERCENTILES)
+        defined = sides[1][~np.isnan(sides[1])]
+        low = high = np.nan
+        if len(defined):
+            low, high = np.percentile(defined, PERCENTILES)
         result |= {name: sides[0], f"{name}_low": low, f"{name}_high": high}
     return result
 

@@ -116,7 +116,7 @@ def _cell(value, decimals):
     text = str(value)
     if isinstance(value, float):
         text = f"{value:,.{decimals}f}"
-        if value and float(text) == 0:
+        if value and round(value, decimals) == 0:
             text = f"{value:.1e}"
     if not isinstance(value, str):
         text = text.replace("-", "−")
