@@ -79,9 +79,11 @@ class Storage:
 
     def __init__(self, study):
         self.study = study
-        self.builder = ExperimentBuilder(
-            {"type": "legacy", "database": _database(study)}
-        )
+        settings = {"type": "legacy", "database": _database(study)}
+        try:
+            self.builder = ExperimentBuilder(settings)
+        except RuntimeError as error:
+            raise RuntimeError(f"{study.database}: {error}") from error
         self._experiments, self._clients = {}, {}
         self._used_up = set()
 
@@ -143,14 +145,19 @@ class Storage:
                 f"{self.study.folder}"
             )
 
-    def check_rows(self, stage, results):
-        """Raises RuntimeError if a trial ran on other recordings than those before.
+    def other_rows(self, stage, results):
+        """Returns a stage whose trials ran on other recordings, or None.
 
         Arguments
         ---------
         stage : Stage
         results : list of dict
-            Of the trial, in Oríon's form.
+            Of a trial of it, in Oríon's form.
+
+        Returns
+        -------
+        Stage or None
+            Of as many rows, so that they should be the same.
         """
         rows = {item["value"] for item in results if item["name"] == "rows"}
         items = stage.settings.get("train_items")
@@ -159,10 +166,8 @@ class Storage:
                 continue
             before = {t.statistics.get("rows") for t in self.trials(other)} - {None}
             if rows and before - rows:
-                raise RuntimeError(
-                    f"{stage.name}: this trial ran on other recordings than those of "
-                    f"{other.name}. Give the data_folder of the study's other trials"
-                )
+                return other
+        return None
 
     def reserve(self, stage):
         """Returns a trial (Oríon's own) for this worker, or None if there is none."""

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,7 +77,12 @@ def _run(study, storage, stage, trial):
     _tell(stage, params, f"see {folder / 'log.txt'}")
     try:
         results = _results(command, folder, trial.id)
-        storage.check_rows(stage, results)
+        if other := storage.other_rows(stage, results):
+            shutil.rmtree(folder)  # no good to the study, nor to be gone on with
+            raise RuntimeError(
+                f"{stage.name}: this trial ran on other recordings than those of "
+                f"{other.name}. Give the data_folder of the study's other trials"
+            )
         if stage.runs and stage.runs["test"] and not _failure(results):
             _test([*command, "--test_only"], folder)
     except BaseException:  # the trial is taken up again, whatever it was

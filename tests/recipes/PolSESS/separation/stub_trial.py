@@ -37,6 +37,10 @@ def main(arguments):
     done = folder / "epochs.txt"
     done.touch()
     began = len(done.read_text().splitlines())
+    rows = folder / "rows.txt"  # as train.py, refuses to go on with other ones
+    if rows.is_file() and rows.read_text() != given.get("data_folder", ""):
+        raise ValueError("begun with other rows")
+    rows.write_text(given.get("data_folder", ""))
     for epoch in range(began + 1, int(given["N_epochs"]) + 1):
         time.sleep(float(given.get("seconds", 0)))
         go_wrong(epoch)
