@@ -6,7 +6,6 @@ from orion.algo.base import BaseAlgorithm
 from orion.core.utils.format_trials import dict_to_trial
 from scipy.stats import qmc
 
-from corpus import keyed
 from studies.selection import promotion
 
 DIGITS = 4  # significant ones of drawn reals, as Oríon's own draws have
@@ -30,8 +29,7 @@ class SuccessiveHalving(BaseAlgorithm):
     trials and may find nothing more to suggest after some.
 
     Draws are points of a scrambled Halton sequence, which fills the space more evenly
-    than independent draws do; choices are drawn independently. The state is the trials
-    themselves.
+    than independent draws do. The state is the trials themselves.
 
     Arguments
     ---------
@@ -90,21 +88,21 @@ class SuccessiveHalving(BaseAlgorithm):
             return None
         searched = [dim for dim in self.space.values() if dim.type != "fidelity"]
         sequence = qmc.Halton(len(searched), seed=self.seed).fast_forward(drawn)
-        for number, point in enumerate(sequence.random(ATTEMPTS), start=drawn):
+        for point in sequence.random(ATTEMPTS):
             params = {name: first}
             for dim, part in zip(searched, point, strict=True):
-                seed = keyed.integer(self.seed, dim.name, number) % 2**31
-                params[dim.name] = _value(dim, part, seed)
+                params[dim.name] = _value(dim, part)
             trial = dict_to_trial(params, self.space)
             if not self.has_suggested(trial):
                 return trial
         return None
 
 
-def _value(dim, part, seed):
+def _value(dim, part):
     """Returns the value of a dimension at a part (0..1) of its range."""
     if dim.type == "categorical":
-        return dim.sample(1, seed=seed)[0]
+        choices = dim.original_dimension.categories
+        return choices[int(part * len(choices))]
     low, high = dim.interval()
     top = high + 1 if dim.type == "integer" else high
     if "reciprocal" in dim.prior_name:  # loguniform

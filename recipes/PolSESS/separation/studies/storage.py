@@ -34,6 +34,9 @@ logging.getLogger("orion").setLevel(logging.ERROR)
 ENOUGH_FAILED = 3  # failures in a stage without a score: something is wrong with all
 UNLIMITED = 10**9
 DONE = ("completed", "failed")
+# Where nothing runs, how often a suggestion is asked for: after a full disk or a kill
+# an algorithm may first draw again what is there already.
+DRAWS = 10
 
 
 @dataclass(frozen=True)
@@ -179,11 +182,13 @@ class Storage:
         if self._enough(stage, trials) and not waiting:
             return None  # those that run are the last ones
         with self._stale_lock_released(stage), suppress(ReservationRaceCondition):
-            try:
-                return client.suggest()
-            except (CompletedExperiment, WaitingForTrials):
-                if all(trial.status in DONE for trial in trials):
-                    self._used_up.add(stage.name)  # there is nothing left to try
+            for _ in range(DRAWS):
+                try:
+                    return client.suggest()
+                except (CompletedExperiment, WaitingForTrials):
+                    if any(trial.status not in DONE for trial in trials):
+                        return None
+            self._used_up.add(stage.name)  # there is nothing left to try
         return None
 
     def observe(self, stage, trial, results):
