@@ -27,7 +27,7 @@ from corpus.build import CorpusSettings, build_corpus  # noqa: E402
 from corpus.plan import Planner  # noqa: E402
 from corpus.providers import embedded, folder  # noqa: E402
 from corpus.reverb import PlateParameters, plate_reverb  # noqa: E402
-from report import Figure, write_report  # noqa: E402
+from measuring import Figure, write_report  # noqa: E402
 
 SECONDS = 4
 LAYERS = 200

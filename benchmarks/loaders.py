@@ -22,8 +22,8 @@ from corpus.build import CorpusSettings, build_corpus
 from corpus.pack import Pack, packs_folder
 from corpus.providers.embedded import make_sources
 from dataset import VariantDataset, collate, read_manifest
+from measuring import RESULTS, Figure, alternate, write_report
 from polsess_prepare import prepare_polsess
-from report import RESULTS, Figure, alternate, write_report
 
 BATCH_SIZE = 16
 VARIANTS = {"SER": "3 layers read", "C": "8 layers read"}

@@ -25,9 +25,7 @@ from description import New, read_description
 from export import TrainingConstructor
 from macs import count_macs
 from masking import separate
-from memory import keep_freed_memory
-from metrics import pit_loss
-from report import (
+from measuring import (
     REFERENCE,
     RESULTS,
     Figure,
@@ -37,6 +35,8 @@ from report import (
     peak_memory,
     write_report,
 )
+from memory import keep_freed_memory
+from metrics import pit_loss
 from variants import num_sources
 
 MODELS = ("dprnn", "convtasnet", "sepformer", "spmamba")

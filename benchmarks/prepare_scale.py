@@ -18,8 +18,8 @@ import pandas as pd
 import soundfile as sf
 
 import recipe_path  # noqa: F401
+from measuring import Figure, peak_memory, write_report
 from polsess_prepare import LAYERS, REVERBS, prepare_polsess
-from report import Figure, peak_memory, write_report
 
 SHARES = {"train": 0.94, "val": 0.03, "test": 0.03}
 SAMPLE_RATE = 8000

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 import recipe_path  # noqa: F401
 from extra_models.selective_scan import ENGINES, selective_scan, unavailable
-from report import (
+from measuring import (
     REFERENCE,
     RESULTS,
     Figure,

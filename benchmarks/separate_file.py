@@ -19,7 +19,7 @@ from speechbrain.inference.separation import SepformerSeparation
 import recipe_path
 from export import export_model
 from inference import Separator
-from report import REFERENCE, compare, isolated, peak_memory, write_report
+from measuring import REFERENCE, compare, isolated, peak_memory, write_report
 
 RATE = 8000
 

@@ -11,12 +11,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import measuring
 import models
-import report
 import scan
 from extra_models.mamba import Mamba
 from macs import count_macs
-from report import REFERENCE, Figure, alternate, compare, isolated, write_report
+from measuring import REFERENCE, Figure, alternate, compare, isolated, write_report
 
 
 def lstm():
@@ -150,7 +150,7 @@ def test_a_process_of_its_own_may_fail():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="memory is not limited then")
 def test_a_process_of_its_own_may_not_take_all_memory():
-    result, failure = isolated(bytearray, int(report.MEMORY_LIMIT) + 1)
+    result, failure = isolated(bytearray, int(measuring.MEMORY_LIMIT) + 1)
     assert result is None and failure.startswith("MemoryError")
 
 
