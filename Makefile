@@ -35,7 +35,7 @@ train: install
 	@ls $(SEPARATION)/$(TRIAL)/separated/*.wav | sed 's/^/Separated: /'
 
 test: .venv/dev.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/dev.installed
 	$(BIN)/ruff check .
