@@ -40,12 +40,12 @@ def main(arguments):
     rows = folder / "rows.txt"  # as train.py, refuses to go on with other ones
     if rows.is_file() and rows.read_text() != given.get("data_folder", ""):
         raise ValueError("begun with other rows")
-    rows.write_text(given.get("data_folder", ""))
     for epoch in range(began + 1, int(given["N_epochs"]) + 1):
         time.sleep(float(given.get("seconds", 0)))
         go_wrong(epoch)
         with open(done, "a") as file:
             file.write(f"{epoch} {given.get('seed')} {os.getpid()}\n")
+        rows.write_text(given.get("data_folder", ""))  # with the checkpoint
     last = int(given["N_epochs"])
     statistics = {
         "epoch": last,
