@@ -48,20 +48,7 @@ def plot_learning_curve(history, best_epoch, curriculum, path, title):
         color="tab:blue",
         label=f"best: {best_score:.2f} dB",
     )
-    for stage in curriculum.stages:
-        if stage["epoch"] > epochs[-1]:
-            break
-        axes.axvline(stage["epoch"], color="tab:green", lw=0.8, ls=":")
-        axes.annotate(
-            " ".join(stage["variants"]),
-            (stage["epoch"], 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(3, -3),
-            textcoords="offset points",
-            va="top",
-            fontsize=7,
-            color="tab:green",
-        )
+    mark_stages(axes, curriculum, epochs[-1], "tab:green", ":")
     axes.set(xlabel="epoch", ylabel="SI-SDR (dB)", title=title)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
@@ -79,6 +66,35 @@ def plot_learning_curve(history, best_epoch, curriculum, path, title):
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+def mark_stages(axes, curriculum, last, color, style):
+    """Marks where stages of a curriculum begin, with their variants.
+
+    Arguments
+    ---------
+    axes : matplotlib.axes.Axes
+        With epochs on the x axis.
+    curriculum : Curriculum
+    last : int
+        The last epoch drawn; later stages are left out.
+    color, style : str
+        Of the lines.
+    """
+    for stage in curriculum.stages:
+        if stage["epoch"] > last:
+            break
+        axes.axvline(stage["epoch"], color=color, lw=0.8, ls=style)
+        axes.annotate(
+            " ".join(stage["variants"]),
+            (stage["epoch"], 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, -3),
+            textcoords="offset points",
+            va="top",
+            fontsize=7,
+            color=color,
+        )
 
 
 def read_log(folder):

@@ -25,6 +25,12 @@ def is_trial():
     return RESULTS_VARIABLE in os.environ
 
 
+def result(name, value):
+    """Returns a result in Oríon's form; all but the objective are statistics."""
+    kind = "objective" if name == "objective" else "statistic"
+    return {"name": name, "type": kind, "value": value}
+
+
 def report(objective, statistics):
     """Reports a result to Oríon; without Oríon, does nothing.
 
@@ -37,11 +43,8 @@ def report(objective, statistics):
     """
     if not is_trial() or os.environ.get("RANK", "0") != "0":
         return
-    results = [{"name": "objective", "type": "objective", "value": objective}]
-    results += [
-        {"name": name, "type": "statistic", "value": value}
-        for name, value in statistics.items()
-    ]
+    results = [result("objective", objective)]
+    results += [result(name, value) for name, value in statistics.items()]
     with replacing(os.environ[RESULTS_VARIABLE]) as path:
         path.write_text(json.dumps(results), encoding="utf-8")
 

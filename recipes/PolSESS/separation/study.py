@@ -180,14 +180,13 @@ def show_plan(study, seconds_per_example):
 
 def _placeholders(stage):
     if stage.algorithm == FIXED:
-        found = (
-            {"top": f"the best of {stage.runs['top']['stages']}"}
-            if stage.runs["top"]
-            else {}
-        )
-        return (
-            found | stage.runs["grid"] | ({"seed": stage.seeds} if stage.seeds else {})
-        )
+        found = dict(stage.runs["grid"])
+        if stage.runs["top"]:
+            best = f"the best of {stage.runs['top']['stages']}"
+            found = {"top": best, **found}
+        if stage.seeds:
+            found["seed"] = stage.seeds
+        return found
     return {key: str(prior) for key, prior in stage.search["space"].items()}
 
 
@@ -214,13 +213,9 @@ def show_status(study):
     for stage in study.stages:
         rows = table[table["stage"] == stage.name]
         counts = rows["status"].value_counts()
-        state = (
-            "finished"
-            if storage.finished(stage)
-            else "open"
-            if len(rows)
-            else "not begun"
-        )
+        state = "open" if len(rows) else "not begun"
+        if storage.finished(stage):
+            state = "finished"
         line = f"  {stage.name}: {state}, {counts.get('completed', 0)} completed"
         for status in ("failed", "running", "waiting"):
             line += f", {counts[status]} {status}" if status in counts else ""

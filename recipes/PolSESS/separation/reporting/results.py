@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from curriculum import Curriculum
+from curve import mark_stages
 from evaluation import FULL_MIX_GROUP, METRICS
 from reporting import statistics
 from reporting.document import Picture, Section, Table, Text
@@ -117,20 +118,8 @@ def learning_curves(setting):
                 place = {"transform": axes.get_xaxis_transform(), "clip_on": False}
                 axes.plot(after["epoch"], 0, "v", color=color, ms=5, **place)
     last = max(len(run.log) for run in setting.runs)
-    for stage in Curriculum(setting.runs[0].settings["curriculum"]).stages:
-        if stage["epoch"] > last:
-            break
-        axes.axvline(stage["epoch"], color="tab:gray", lw=0.8, ls="--")
-        axes.annotate(
-            " ".join(stage["variants"]),
-            (stage["epoch"], 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(3, -3),
-            textcoords="offset points",
-            va="top",
-            fontsize=7,
-            color="tab:gray",
-        )
+    curriculum = Curriculum(setting.runs[0].settings["curriculum"])
+    mark_stages(axes, curriculum, last, "tab:gray", "--")
     axes.set(
         xlabel="epoch (triangles: the learning rate has fallen)",
         ylabel="dB (lines: validation, dots: training)",

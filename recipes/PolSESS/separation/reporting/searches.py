@@ -4,8 +4,8 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from reporting import statistics
 from reporting.document import Picture, Section, Table, Text
 from reporting.importance import importance_blocks
 from reporting.ledgers import (
@@ -17,7 +17,6 @@ from reporting.ledgers import (
 )
 from reporting.search_pictures import draw_parallel, draw_progress
 
-CONFIDENCE = 0.95
 REFERENCE = "three_stage"  # the study, by the start of its name, to compare costs with
 FINISHED = ("completed", "failed")
 
@@ -155,10 +154,9 @@ def validations(course):
         hours=("hours", "max"),
     )
     found = found[found["seeds"] > 1].reset_index()
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, found["seeds"] - 1)
-    half = quantile * found["std"] / np.sqrt(found["seeds"])
-    found.insert(8, "low", found["mean"] - half)
-    found.insert(9, "high", found["mean"] + half)
+    intervals = [statistics.mean_of(scores).interval for scores in found["scores"]]
+    found.insert(8, "low", [low for low, _ in intervals])
+    found.insert(9, "high", [high for _, high in intervals])
     ranking = found.assign(train_items=found["train_items"].fillna(np.inf))
     ranking = ranking.sort_values(["train_items", "seeds", "mean"])
     return found.assign(best=~ranking["study"].duplicated(keep="last"))
@@ -177,11 +175,10 @@ def compare(first, second):
     str
         Difference of the means with Welch's interval, and what it allows to say.
     """
-    test = stats.ttest_ind(first["scores"], second["scores"], equal_var=False)
-    low, high = test.confidence_interval(CONFIDENCE)
-    difference = first["mean"] - second["mean"]
+    gap = statistics.welch(first["scores"], second["scores"])
+    low, high = gap.interval
     text = (
-        f"{first['study']} − {second['study']} = {difference:+.2f} dB "
+        f"{first['study']} − {second['study']} = {gap.value:+.2f} dB "
         f"[{low:+.2f}, {high:+.2f}] with {first['seeds']} and {second['seeds']} seeds: "
     )
     if low > 0 or high < 0:

@@ -186,8 +186,11 @@ def _with_numbers(value):
 
 def _without_free(settings):
     """Leaves out what may differ from machine to machine; fidelity stays."""
-    kept = {"N_epochs", *settings} - (set(FREE_KEYS) - {"N_epochs"})
-    return {key: settings[key] for key in sorted(kept) if key in settings}
+    return {
+        key: settings[key]
+        for key in sorted(settings)
+        if key == "N_epochs" or key not in FREE_KEYS
+    }
 
 
 def _filled(where, mapping, table):

@@ -68,10 +68,14 @@ class Stage:
             count = math.prod(len(values) for values in self.runs["grid"].values())
             top = self.runs["top"]
             return (top["count"] if top else 1) * count * max(1, len(self.seeds))
+        if self.algorithm != "asha":
+            return self.search["trials"]
+        return sum(self._trials_of_rungs())
+
+    def _trials_of_rungs(self):
+        """Returns how many trials of asha about reach each rung."""
         trials, base = self.search["trials"], self.search["base"]
-        if trials is None or self.algorithm != "asha":
-            return trials
-        return sum(max(1, trials // base**rung) for rung in range(len(self.rungs)))
+        return [max(1, trials // base**rung) for rung in range(len(self.rungs))]
 
     @property
     def seeds(self):
@@ -89,12 +93,12 @@ class Stage:
             return None
         if self.algorithm != "asha":
             return trials * items * self.epochs
-        total, before = 0, 0
-        for number, epochs in enumerate(self.rungs):
-            promoted = max(1, self.search["trials"] // self.search["base"] ** number)
-            total += promoted * (epochs - before) * items
-            before = epochs
-        return total
+        starts = [0, *self.rungs[:-1]]  # a promoted trial goes on from there
+        counts = self._trials_of_rungs()
+        return items * sum(
+            count * (end - start)
+            for count, start, end in zip(counts, starts, self.rungs, strict=True)
+        )
 
 
 @dataclass(frozen=True)

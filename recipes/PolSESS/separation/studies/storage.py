@@ -28,6 +28,7 @@ with warnings.catch_warnings():  # it uses pkg_resources
     import studies.algorithms  # noqa: F401  (makes them known to Oríon)
 
 from corpus import keyed
+from search import result
 from studies import selection
 
 logging.getLogger("orion").setLevel(logging.ERROR)
@@ -307,12 +308,6 @@ class Storage:
         return selection.top(found, wanted["count"], space, wanted["within"])
 
 
-def result(name, value):
-    """Returns a result in Oríon's form; all but the objective are statistics."""
-    kind = "objective" if name == "objective" else "statistic"
-    return {"name": name, "type": kind, "value": value}
-
-
 def _database(study):
     """Returns Oríon's settings of the study's database."""
     match = re.fullmatch(r"mongodb://([^/]+)/(\w+)", study.database)
@@ -332,7 +327,7 @@ def _distinct(values):
 
 def _trial(stage, trial):
     """Returns Oríon's trial as the study sees it."""
-    statistics = {result.name: result.value for result in trial.statistics}
+    statistics = {item.name: item.value for item in trial.statistics}
     status = {"completed": "completed", "broken": "failed", "reserved": "running"}
     status = status.get(trial.status, "waiting")
     if "failure" in statistics:
@@ -347,5 +342,5 @@ def _trial(stage, trial):
         loss=loss,
         statistics=statistics,
         started=trial.start_time,
-        ended=trial.end_time if status in ("completed", "failed") else None,
+        ended=trial.end_time if status in DONE else None,
     )

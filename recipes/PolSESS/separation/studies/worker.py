@@ -11,9 +11,9 @@ import sys
 import time
 from contextlib import contextmanager
 
-from search import FAILED_OBJECTIVE, INTERRUPT_VARIABLE, RESULTS_VARIABLE
+from search import FAILED_OBJECTIVE, INTERRUPT_VARIABLE, RESULTS_VARIABLE, result
 from studies.ledger import write_ledger
-from studies.storage import Storage, result
+from studies.storage import Storage
 
 ATTEMPTS = 3  # of a trial whose process is killed; each goes on from its checkpoint
 INTERRUPTED = 130  # exit status by which train.py says that it was interrupted
@@ -47,21 +47,25 @@ def work(study):
         storage = Storage(study)
         finished = set()
         while len(finished) < len(study.stages):
-            for stage in study.stages:
-                if stage.name not in finished:
-                    storage.check(stage)
-                    if storage.finished(stage):
-                        finished.add(stage.name)
-                        write_ledger(study, storage)
+            for stage in _open_stages(study, finished):
+                storage.check(stage)
+                if storage.finished(stage):
+                    finished.add(stage.name)
+                    write_ledger(study, storage)
             if not _work_once(study, storage, finished):
                 time.sleep(POLL)
 
 
+def _open_stages(study, finished):
+    """Yields the stages that are to be worked on; ``finished`` may grow meanwhile."""
+    for stage in study.stages:
+        if stage.name not in finished and finished.issuperset(stage.needs):
+            yield stage
+
+
 def _work_once(study, storage, finished):
     """Runs a trial of the first stage that has one; returns whether there was one."""
-    for stage in study.stages:
-        if stage.name in finished or not finished.issuperset(stage.needs):
-            continue
+    for stage in _open_stages(study, finished):
         trial = storage.reserve(stage)
         if trial is not None:
             _run(study, storage, stage, trial)
@@ -89,7 +93,6 @@ def _run(study, storage, stage, trial):
         storage.give_back(stage, trial)
         raise
     results.append(result("worker_seconds", round(time.monotonic() - began, 1)))
-    results.append(result("run", folder.name))
     storage.observe(stage, trial, results)
     write_ledger(study, storage)
     values = {item["name"]: item["value"] for item in results}
