@@ -1,0 +1,77 @@
+"""How every command speaks: progress that a log file can hold, errors in one line."""
+
+import errno
+import logging
+import os
+import sys
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+RECIPES = Path(__file__).resolve().parents[1]
+INTERRUPTED = 130  # exit status of a command stopped by Ctrl-C, as shells have it
+# Seconds between two drawings of a bar: on a terminal, and in a file, where each one
+# is a line that stays.
+ON_TERMINAL, IN_FILE = 0.1, 30.0
+
+
+@contextmanager
+def plain_errors(advice="The same command resumes"):
+    """Ends the process with a message where the user can mend what is wrong.
+
+    Errors that the recipes raise, and those of files, are such; any other is a fault of
+    the code and keeps its traceback. Text that the terminal cannot show is replaced,
+    and a log that cannot be written (full disk) does not hide the error behind its own.
+
+    Arguments
+    ---------
+    advice : str
+        What to do after Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    logging.raiseExceptions = False
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. {advice}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if not explained(error):
+            raise
+        print(f"error: {message(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def explained(error):
+    """Returns whether an error says what the user can mend."""
+    if isinstance(error, OSError):
+        return True
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).resolve().is_relative_to(RECIPES)
+
+
+def message(error):
+    """Returns what an error says, with the file that it is about."""
+    if isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            text += ". Make room and give the same command again"
+        return text
+    return str(error)
+
+
+def progress_bar(*args, **kwargs):
+    """Returns a tqdm bar that is drawn ten times a second at most, in files seldom.
+
+    Arguments are those of tqdm; update its postfix with ``refresh=False``.
+    """
+    seconds = ON_TERMINAL if sys.stderr.isatty() else IN_FILE
+    times = {"mininterval": seconds, "maxinterval": max(10.0, seconds)}
+    return tqdm(*args, **{"dynamic_ncols": True, **times, **kwargs})
