@@ -6,7 +6,7 @@ import os
 import shutil
 from hashlib import blake2b
 
-from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.checkpoints import Checkpointer, ckpt_recency
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 from speechbrain.utils.logger import get_logger
 
@@ -14,15 +14,16 @@ logger = get_logger(__name__)
 
 CHECKSUMS = "checksums.json"
 UNFINISHED = ".unfinished-"
+DELETED = ".deleted-"
 
 
 class SafeCheckpointer(Checkpointer):
     """SpeechBrain's Checkpointer with whole checkpoints only.
 
     A checkpoint is written into a folder of another name, with checksums, and renamed
-    when it is complete. One whose files do not match its checksums (truncated disk,
-    interrupted deletion) is passed over with a warning, so that the one before it
-    is used. Arguments are those of Checkpointer.
+    when it is complete; one that is deleted loses its name first. A checkpoint whose
+    files do not match its checksums (truncated disk) is passed over with a warning, so
+    that the one before it is used. Arguments are those of Checkpointer.
     """
 
     def __init__(self, *args, **kwargs):
@@ -32,22 +33,74 @@ class SafeCheckpointer(Checkpointer):
     def save_checkpoint(
         self, meta=None, end_of_epoch=True, name=None, verbosity=logging.INFO
     ):
-        """Saves a checkpoint; see Checkpointer.save_checkpoint."""
+        """Saves a checkpoint; see Checkpointer.save_checkpoint.
+
+        Raises
+        ------
+        OSError
+            Naming the folder, if the checkpoint cannot be written (full disk).
+        """
         if if_main_process():
-            for leftover in self.checkpoints_dir.glob(f"{UNFINISHED}*"):
-                shutil.rmtree(leftover)
-        saved = super().save_checkpoint(meta or {}, end_of_epoch, name, logging.DEBUG)
-        ddp_barrier()  # every process has written its part
-        if if_main_process():
-            final = saved.path.with_name(saved.path.name.removeprefix(UNFINISHED))
-            _seal(saved.path)
-            os.replace(saved.path, final)
-            self._known_intact.add(final)
-            logger.log(verbosity, f"Saved a checkpoint in {final}")
-            files = {key: final / path.name for key, path in saved.paramfiles.items()}
-            saved = saved._replace(path=final, paramfiles=files)
+            for kind in (UNFINISHED, DELETED):
+                for leftover in self.checkpoints_dir.glob(f"{kind}*"):
+                    shutil.rmtree(leftover)
+        try:
+            saved = super().save_checkpoint(
+                meta or {}, end_of_epoch, name, logging.DEBUG
+            )
+            ddp_barrier()  # every process has written its part
+            if if_main_process():
+                saved = self._finish(saved)
+                logger.log(verbosity, f"Saved a checkpoint in {saved.path}")
+        except (OSError, RuntimeError) as error:  # torch raises the latter
+            raise OSError(
+                f"{self.checkpoints_dir}: the checkpoint could not be written "
+                f"({error}). The one before it is whole. Make room or free the "
+                "folder; the same command resumes from it"
+            ) from error
         ddp_barrier()  # it has its name before anybody looks for it
         return saved
+
+    def _finish(self, saved):
+        """Seals a written checkpoint and gives it its name."""
+        final = saved.path.with_name(saved.path.name.removeprefix(UNFINISHED))
+        _seal(saved.path)
+        os.replace(saved.path, final)
+        self._known_intact.add(final)
+        files = {key: final / path.name for key, path in saved.paramfiles.items()}
+        return saved._replace(path=final, paramfiles=files)
+
+    def delete_checkpoints(
+        self,
+        *,
+        num_to_keep=1,
+        min_keys=(),
+        max_keys=(),
+        importance_keys=(ckpt_recency,),
+        ckpt_predicate=None,
+        verbosity=logging.INFO,
+    ):
+        """Deletes the least important; see Checkpointer.delete_checkpoints.
+
+        That one deletes file by file under the checkpoint's name: a kill meanwhile
+        would leave a checkpoint that is reported as damaged ever after.
+        """
+        orders = [{"min_key": key} for key in min_keys]
+        orders += [{"max_key": key} for key in max_keys]
+        orders += [{"importance_key": key} for key in importance_keys]
+        found = [
+            self.find_checkpoints(ckpt_predicate=ckpt_predicate, **order)
+            for order in orders
+        ]
+        kept = {ckpt.path for order in found for ckpt in order[:num_to_keep]}
+        ddp_barrier()  # nobody looks for checkpoints while they are deleted
+        if if_main_process():
+            for path in {ckpt.path for order in found for ckpt in order} - kept:
+                nameless = path.with_name(DELETED + path.name)
+                os.replace(path, nameless)
+                shutil.rmtree(nameless)
+                logger.log(verbosity, f"Deleted the checkpoint {path}")
+        ddp_barrier()
 
     def _new_checkpoint_dirpath(self):
         path = super()._new_checkpoint_dirpath()

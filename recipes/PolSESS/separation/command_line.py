@@ -1,62 +1,293 @@
-"""SpeechBrain's command line: values after switches, and nothing abbreviated."""
+"""The command line of train.py: read and checked as a whole before any work begins."""
 
+import copy
 import dataclasses
+import difflib
+import re
+from io import StringIO
+from pathlib import Path
 
-from speechbrain.utils.run_opts import RunOptions
+import torch
+from hyperpyyaml import load_hyperpyyaml, resolve_references
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
-SWITCHES = {
-    f"--{field.name}"
+from keys import KEYS, TEXT, check_value, kind_of, unknown
+
+HPARAMS_FOLDER = Path(__file__).with_name("hparams")
+# SpeechBrain's own options, for what the hparams files have no key for.
+RUN_OPTIONS = {
+    field.name: field.default
     for field in dataclasses.fields(RunOptions)
-    if field.default is False
+    if field.name in HELP_TEXTS
 }
+KEY_LINE = re.compile(r"(\w+):\s*([^#]*?)\s*(?:#\s*(.*))?")
+INDENT = 34  # of the comments that --help shows
 
 
-class Options(RunOptions):
-    """SpeechBrain's options by their full names: ``--optimizer`` is a key of ours.
+@dataclasses.dataclass
+class CommandLine:
+    """What a command line asks for.
 
-    To SpeechBrain it would stand for ``--optimizer_step_limit``.
+    Attributes
+    ----------
+    hparams_file : Path
+    overrides : dict
+        Of keys of the hparams file.
+    run_opts : RunOptions
+        SpeechBrain's.
+    text : str
+        The hparams file's.
     """
 
-    @staticmethod
-    def _create_parser():
-        parser = RunOptions._create_parser()
-        parser.allow_abbrev = False
-        return parser
+    hparams_file: Path
+    overrides: dict
+    run_opts: RunOptions
+    text: str
+
+    def resolved(self):
+        """Returns the hparams file's text with overrides in, references resolved."""
+        overrides = copy.deepcopy(self.overrides)  # HyperPyYAML changes them
+        return resolve_references(StringIO(self.text), overrides).read()
+
+    def load(self):
+        """Returns the hparams with the objects that they build.
+
+        Raises
+        ------
+        ValueError
+            Naming the file, if an object cannot be built.
+        """
+        try:
+            return load_hyperpyyaml(self.resolved())
+        except Exception as error:  # of whatever the file builds
+            reason = " ".join(str(part) for part in error.args)
+            raise ValueError(f"{self.hparams_file}: {reason}") from error
 
 
-def as_flags(arguments):
-    """Returns a command line in which switches have no values.
-
-    SpeechBrain knows ``--test_only``; readers of its recipes also write
-    ``--test_only True`` or ``--test_only=False``, as for any other key.
+def read_command_line(arguments, description):
+    """Reads ``HPARAMS.yaml --key value ...`` and checks every value.
 
     Arguments
     ---------
     arguments : list of str
         What follows the script's name.
+    description : str
+        Of the script, for --help.
 
     Returns
     -------
-    list of str
+    CommandLine
 
     Raises
     ------
     ValueError
-        If a key has no value.
+        Naming the file or key, what was expected and the nearest known key.
+    SystemExit
+        After --help.
     """
-    flags, rest = [], list(arguments)
+    files, given = _split(arguments)
+    if "help" in given:
+        print(_help(files, description))
+        raise SystemExit(0)
+    if not files:
+        raise ValueError(f"expected a hparams file first, such as {_known_files()[0]}")
+    if len(files) > 1:
+        raise ValueError(
+            f"{files[1]}: a stray word. Expected one hparams file, then --KEY VALUE; "
+            "a value with spaces needs quotes"
+        )
+    path = Path(files[0])
+    text = _read(path)
+    defaults = _plain(path, text)
+    overrides, options = {}, {}
+    for name, value in given.items():
+        if name in defaults:
+            if defaults[name] is _OBJECT and name not in KEYS:
+                raise ValueError(
+                    f"{name}: builds an object in {path} and has no value that a "
+                    "command line could give. Change it in a copy of the file"
+                )
+            overrides[name] = _value(name, value, defaults[name])
+        elif name in RUN_OPTIONS:
+            options[name] = _value(name, value, RUN_OPTIONS[name])
+            check_value(name, options[name], RUN_OPTIONS[name])
+        else:
+            raise unknown(name, [*defaults, *RUN_OPTIONS], path)
+    line = CommandLine(path, overrides, _run_opts(path, options), text)
+    for name, value in _plain(path, _resolved(line), defaults).items():
+        if value is not _OBJECT:
+            check_value(name, value, defaults[name])
+    return line
+
+
+_OBJECT = object()  # stands for what a key builds
+
+
+def _split(arguments):
+    """Returns the words before and between the keys, and each key's value as text."""
+    files, given, rest = [], {}, list(arguments)
     while rest:
-        argument = rest.pop(0)
-        name, has_value, value = argument.partition("=")
-        if name not in SWITCHES:
-            flags.append(argument)
-            if name.startswith("--") and not has_value:
-                if not rest or rest[0].startswith("--"):
-                    raise ValueError(f"{name}: a value is missing, as in {name} VALUE")
-                flags.append(rest.pop(0))
+        word = rest.pop(0)
+        if word in ("-h", "--help"):
+            given["help"] = ""
             continue
-        if not has_value and rest and rest[0].lower() in ("true", "false"):
-            value = rest.pop(0)
-        if value.lower() != "false":
-            flags.append(name)
-    return flags
+        name, has_value, value = word.partition("=")
+        if not name.startswith("-"):
+            files.append(word)
+            continue
+        if not re.fullmatch(r"--\w+", name):
+            raise ValueError(f"{name}: expected --KEY VALUE, with two dashes")
+        name = name[2:]
+        switch = RUN_OPTIONS.get(name) is False
+        if not has_value:
+            follows = rest and not rest[0].startswith("--")
+            if switch and not (follows and rest[0].lower() in ("true", "false")):
+                value = "True"
+            elif not follows:
+                raise ValueError(f"--{name}: a value is missing, as in --{name} VALUE")
+            else:
+                value = rest.pop(0)
+        if name in given:
+            raise ValueError(f"--{name} is given twice, as {given[name]} and {value}")
+        given[name] = value
+    return files, given
+
+
+def _value(name, text, default):
+    """Returns the value that a key's text stands for."""
+    kind = kind_of(name, default)
+    if kind.nullable and text == "null":
+        return None
+    if kind.text:
+        return text
+    try:
+        return YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise ValueError(
+            f"{name}: {text!r} cannot be read; expected {kind.expected}"
+        ) from error
+
+
+def _read(path):
+    """Returns the text of a hparams file."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        near = difflib.get_close_matches(str(path), _known_files(), 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{path}: {what}, expected a hparams file{meant}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: no UTF-8 text, expected YAML ({error})") from error
+
+
+def _plain(path, text, names=None):
+    """Returns the plain values of a hparams file by key; objects are _OBJECT.
+
+    Arguments
+    ---------
+    path : Path
+        For messages.
+    text : str
+    names : container of str, optional
+        The only keys to return.
+    """
+    try:
+        content = YAML().load(text)
+    except YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: not readable as YAML: {reason}") from error
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path}: expected keys and values, as in {_known_files()[0]}")
+    plain = {}
+    for name, value in content.items():
+        if str(name).startswith("__") or names is not None and name not in names:
+            continue
+        tag = getattr(getattr(value, "tag", None), "value", None) or ""
+        plain[name] = _OBJECT if tag.startswith("!") else _unwrapped(value)
+    return plain
+
+
+def _unwrapped(value):
+    """Returns ruamel's values as Python's own."""
+    if isinstance(value, dict):
+        return {key: _unwrapped(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [_unwrapped(inside) for inside in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def _resolved(line):
+    """Returns the resolved text; explains references that lead nowhere."""
+    try:
+        return line.resolved()
+    except (ValueError, LookupError, TypeError, RecursionError, YAMLError) as error:
+        reason = " ".join(str(part) for part in error.args)
+        raise ValueError(
+            f"{line.hparams_file}: a reference (!ref <...>) leads nowhere: {reason}"
+        ) from error
+
+
+def _run_opts(path, options):
+    """Returns SpeechBrain's options, the device checked."""
+    device = options.get("device")
+    if device and device != "cpu":
+        count, wanted = torch.cuda.device_count(), int(device.partition(":")[2] or 0)
+        if wanted >= count:
+            raise ValueError(f"device: {device}, but torch finds {count} GPUs here")
+    if not torch.cuda.is_available():
+        options = {"distributed_backend": "gloo", **options}
+    return RunOptions(param_file=str(path), overridden_args=set(options), **options)
+
+
+def _known_files():
+    return [f"hparams/{path.name}" for path in sorted(HPARAMS_FOLDER.glob("*.yaml"))]
+
+
+def _help(files, description):
+    """Returns what --help prints: with a hparams file, its keys."""
+    lines = [description.strip(), ""]
+    if not files:
+        lines += ["hparams files:", *(f"    {name}" for name in _known_files()), ""]
+        lines += ["With one of them before --help, its keys are listed."]
+    for path in map(Path, files):
+        text = _read(path)
+        lines += [f"Keys of {path}: default, what it must be", *_key_lines(path, text)]
+    lines += ["", "Options of SpeechBrain:"]
+    lines += [
+        _aligned(f"    --{name} {default}", HELP_TEXTS[name])
+        for name, default in RUN_OPTIONS.items()
+    ]
+    return "\n".join(lines)
+
+
+def _key_lines(path, text):
+    """Yields a line for each plain key of a hparams file, under its sections."""
+    defaults = _plain(path, text)
+    section, before = None, ""
+    for line in text.splitlines():
+        if line.startswith("# ") and not before.strip():
+            section = line[2:]
+        before = line
+        match = KEY_LINE.fullmatch(line)
+        if not match or match[1] not in defaults or match[2].startswith("!new"):
+            continue
+        name, default, comment = match.groups()
+        kind = kind_of(name, defaults[name])
+        if not kind.expected:  # builds an object
+            continue
+        if section:
+            yield f"\n  {section}"
+            section = None
+        expected = None if kind is TEXT else kind.expected
+        told = "; ".join(part for part in (expected, comment) if part)
+        yield _aligned(f"    --{name} {default}", told)
+
+
+def _aligned(head, text):
+    return f"{head:<{INDENT}}  {text}"

@@ -1,28 +1,19 @@
-"""Test-time scores of each mixture, and their summary, table and files.
+"""Summary, table and files of test scores.
 
 ``python evaluation.py FOLDER`` prints the table of a run's ``summary.json``.
 """
 
 import json
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from pystoi import stoi
-from torchmetrics.functional.audio import signal_distortion_ratio
 
 from corpus import keyed
 from corpus.atomic import replacing
-from metrics import improvable_si_sdr, permute_to_best
+from corpus.console import plain_errors
 from variants import FULL_MIX, VARIANTS
-
-try:
-    from pesq import PesqError, pesq
-except ImportError:  # optional: needs a C compiler to install
-    pesq = None
 
 METRICS = {  # column -> title and decimals in the table
     "si_sdr": ("SI-SDR", 2),
@@ -34,105 +25,7 @@ METRICS = {  # column -> title and decimals in the table
 WITH_INTERVAL = ("si_sdr", "si_sdri")  # columns whose interval the table shows
 ROW_COLUMNS = ("id", "variant", "indoor", "ssr", "scene_class", "event_class")
 FULL_MIX_GROUP = "+".join(FULL_MIX)
-PESQ_MODES = {8000: "nb", 16000: "wb"}  # ITU-T P.862 and P.862.2
-
-# Keeps the filter of BSS-eval solvable for targets with empty bands. On real speech
-# at 8 and 16 kHz, scores of -20..60 dB moved by at most 0.0002 dB (0.01 dB at 1e-10).
-SDR_LOAD = 1e-12
-
-
-@torch.no_grad()
-def score(mixtures, estimates, targets, sample_rate):
-    """Returns the scores of a batch, whatever its size, one dict per item.
-
-    The estimates are put into the order of the targets by SI-SDR first. Improvements
-    (SI-SDRi, SDRi) are the estimate's score minus the mixture's against the same
-    target. SDR is BSS-eval's, with a distortion filter of 512 taps. What is undefined
-    is NaN: all scores of a silent target, improvements of a mixture that is the target
-    itself (variant C of the enhancement tasks), STOI and PESQ of a silent estimate or
-    of too little speech, PESQ without the package ``pesq`` or at rates other than 8 kHz
-    (narrow band) and 16 kHz (wide band).
-
-    Arguments
-    ---------
-    mixtures : torch.Tensor
-        Inputs of the model, shape [B, T].
-    estimates : torch.Tensor
-        Estimated sources in any order and at any level, shape [B, S, T].
-    targets : torch.Tensor
-        True sources, shape [B, S, T].
-    sample_rate : int
-        Of all signals, in Hz.
-
-    Returns
-    -------
-    list of dict
-        B dicts with si_sdr, si_sdri, sdri (dB), stoi (0..1) and pesq (MOS), each the
-        mean over the sources; for S > 1 also those of each source: si_sdr_1, ...
-    """
-    estimates, targets = estimates.float(), targets.float()
-    estimates, best = permute_to_best(estimates, targets)
-    mixtures = mixtures.float()[:, None].expand_as(targets)
-
-    undefined = torch.where(targets.any(-1), 0.0, torch.nan)
-    columns = {
-        "si_sdr": best + undefined,
-        "si_sdri": best - improvable_si_sdr(mixtures, targets) + undefined,
-        "sdri": _sdr(estimates, targets) - _sdr(mixtures, targets) + undefined,
-    }
-    columns["sdri"] += 0 * columns["si_sdri"]  # undefined alike
-    columns = {name: values.cpu().numpy() for name, values in columns.items()}
-
-    pairs = [
-        signals.cpu().numpy().reshape(-1, targets.shape[-1])
-        for signals in (targets, estimates)
-    ]
-    perceptual = [
-        _stoi_and_pesq(*pair, sample_rate) for pair in zip(*pairs, strict=True)
-    ]
-    perceptual = np.reshape(perceptual, (*best.shape, 2))
-    columns |= {"stoi": perceptual[..., 0], "pesq": perceptual[..., 1]}
-
-    return [
-        _item({name: values[item] for name, values in columns.items()})
-        for item in range(len(best))
-    ]
-
-
-def _item(scores):
-    """Returns means over the sources and, where there are several, the sources'."""
-    row = {name: float(values.mean()) for name, values in scores.items()}
-    if len(scores["si_sdr"]) > 1:
-        for name, values in scores.items():
-            row |= {f"{name}_{i}": float(v) for i, v in enumerate(values, start=1)}
-    return row
-
-
-def _sdr(estimates, targets):
-    """Returns BSS-eval's SDR in dB within -100..100, shape [B, S]."""
-    ratios = signal_distortion_ratio(
-        estimates.double(), targets.double(), load_diag=SDR_LOAD
-    )
-    return ratios.clamp(-100, 100)
-
-
-def _stoi_and_pesq(target, estimate, sample_rate):
-    """Returns STOI and PESQ of one source, NaN where they are undefined."""
-    if not (target.any() and estimate.any() and np.isfinite(estimate).all()):
-        return np.nan, np.nan
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)
-        try:
-            intelligibility = float(stoi(target, estimate, sample_rate))
-        except RuntimeWarning:
-            intelligibility = np.nan
-    quality = np.nan
-    if pesq and sample_rate in PESQ_MODES:
-        try:
-            quality = pesq(sample_rate, target, estimate, PESQ_MODES[sample_rate])
-        except PesqError:  # too short, or no utterance found
-            pass
-    return intelligibility, quality
+MEAN_GROUP = "mean of variants"
 
 
 def summarise(rows, seed=0, resamples=1000):
@@ -141,7 +34,7 @@ def summarise(rows, seed=0, resamples=1000):
     Arguments
     ---------
     rows : pandas.DataFrame
-        One row per recording and variant: columns variant and those of METRICS.
+        One row per recording and variant: columns id, variant and those of METRICS.
         NaN are left out and counted.
     seed : int
         Of the resampling, which also depends on group and metric, not on what else
@@ -154,38 +47,85 @@ def summarise(rows, seed=0, resamples=1000):
     dict
         Group -> {"rows": n, metric: {"mean", "low", "high", "missing"}, ...}; a value
         is None where no score is defined. Groups are the variants, in the order of
-        VARIANTS, then SER+SE (the full mixtures), each where it has rows.
+        VARIANTS, then SER+SE (the full mixtures), each where it has rows; where there
+        are several variants, the mean of their means comes last, in which each counts
+        alike however many rows it has.
     """
     groups = {variant: rows[rows["variant"] == variant] for variant in VARIANTS}
     groups[FULL_MIX_GROUP] = rows[rows["variant"].isin(FULL_MIX)]
-    return {
-        group: {
-            "rows": len(members),
-            **{
-                metric: _interval(
-                    members[metric].to_numpy(float),
-                    keyed.generator(seed, "bootstrap", group, metric),
-                    resamples,
-                )
-                for metric in METRICS
-            },
-        }
-        for group, members in groups.items()
-        if len(members)
-    }
+    if rows["variant"].nunique() > 1:
+        groups[MEAN_GROUP] = rows
+    summary = {}
+    for group, members in groups.items():
+        if not len(members):
+            continue
+        interval = _interval_of_means if group == MEAN_GROUP else _interval
+        summary[group] = {"rows": len(members)}
+        for metric in METRICS:
+            generator = keyed.generator(seed, "bootstrap", group, metric)
+            summary[group][metric] = interval(members, metric, generator, resamples)
+    return summary
 
 
-def _interval(values, generator, resamples):
+def _interval(rows, metric, generator, resamples):
     """Returns mean, interval and number of missing values of one metric."""
+    values = rows[metric].to_numpy(float)
     defined = values[~np.isnan(values)]
-    result = {"mean": None, "low": None, "high": None}
-    if len(defined):
-        means = [
-            generator.choice(defined, len(defined)).mean() for _ in range(resamples)
-        ]
-        low, high = np.percentile(means, [2.5, 97.5])
-        result = {"mean": float(defined.mean()), "low": float(low), "high": float(high)}
-    return {**result, "missing": len(values) - len(defined)}
+    missing = len(values) - len(defined)
+    if not len(defined):
+        return _described(None, [], missing)
+    means = [generator.choice(defined, len(defined)).mean() for _ in range(resamples)]
+    return _described(defined.mean(), means, missing)
+
+
+def _interval_of_means(rows, metric, generator, resamples):
+    """Returns those of the mean of the variants' means.
+
+    Recordings are drawn, each with all its variants, since these are much alike.
+    """
+    table = rows.pivot_table(metric, "id", "variant", dropna=False).to_numpy(float)
+    defined = ~np.isnan(table)
+    times = generator.multinomial(len(table), [1 / len(table)] * len(table), resamples)
+    means = mean_of_variants(
+        times @ np.where(defined, table, 0.0), times @ defined.astype(float)
+    )
+    (mean,) = mean_of_variants(
+        np.where(defined, table, 0.0).sum(0, keepdims=True),
+        defined.sum(0, keepdims=True),
+    )
+    missing = int(rows[metric].isna().sum())
+    return _described(None if np.isnan(mean) else mean, means, missing)
+
+
+def mean_of_variants(sums, counts):
+    """Returns the mean of the variants' means; a variant without a count is left out.
+
+    Arguments
+    ---------
+    sums, counts : array
+        Of the scores of each variant, [..., variants].
+
+    Returns
+    -------
+    array
+        [...], NaN where there is no score at all.
+    """
+    with np.errstate(invalid="ignore"):
+        means = np.divide(sums, counts)
+        there = np.asarray(counts) > 0
+        return np.where(there, means, 0.0).sum(-1) / there.sum(-1)
+
+
+def _described(mean, resampled, missing):
+    if mean is None:
+        return {"mean": None, "low": None, "high": None, "missing": missing}
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    return {
+        "mean": float(mean),
+        "low": float(low),
+        "high": float(high),
+        "missing": missing,
+    }
 
 
 def write_results(rows, folder, seed, provenance):
@@ -249,7 +189,7 @@ def format_table(report):
     -------
     str
         Columns variant, n, SI-SDR and SI-SDRi with their 95 % interval, SDRi (all dB),
-        STOI, PESQ; "–" where no score is defined.
+        STOI, PESQ; "-" where no score is defined.
     """
     titles = [
         f"{title} [95 % CI]" if metric in WITH_INTERVAL else title
@@ -260,7 +200,7 @@ def format_table(report):
         cells = [_cell(scores[metric], metric) for metric in METRICS]
         lines.append([group, str(scores["rows"]), *cells])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["─" * width for width in widths])
+    lines.insert(1, ["-" * width for width in widths])
     rows = [
         "  ".join(
             [
@@ -276,7 +216,7 @@ def format_table(report):
 def _cell(score, metric):
     """Returns one metric of one group as text."""
     if score["mean"] is None:
-        return "–"
+        return "-"
     decimals = METRICS[metric][1]
     text = f"{score['mean']:.{decimals}f}"
     if metric in WITH_INTERVAL:
@@ -286,13 +226,20 @@ def _cell(score, metric):
 
 def main(arguments):
     """Prints the table of a run."""
-    if len(arguments) != 1:
-        sys.exit("usage: python evaluation.py FOLDER")
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        sys.exit("usage: python evaluation.py RUN, the output_folder of train.py")
     path = Path(arguments[0]) / "summary.json"
     if not path.is_file():
-        sys.exit(f"{path} is not there; train or test the run first")
-    print(format_table(json.loads(path.read_text(encoding="utf-8"))))
+        raise ValueError(f"{path} is not there; train or test the run first")
+    try:
+        print(format_table(json.loads(path.read_text(encoding="utf-8"))))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: expected what train.py writes, found something else "
+            f"({type(error).__name__}: {error}). Test the run again, with --test_only"
+        ) from error
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with plain_errors():
+        sys.exit(main(sys.argv[1:]))

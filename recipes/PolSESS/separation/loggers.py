@@ -1,12 +1,19 @@
 """Train loggers: a file always; TensorBoard and Weights & Biases by a key."""
 
+import logging
 import shutil
 from pathlib import Path
 
 from speechbrain.utils.distributed import ddp_broadcast, if_main_process
-from speechbrain.utils.train_logger import TensorboardLogger, WandBLogger
 
 from corpus import keyed
+
+# When imported it warns that it has no torchvision, for figures that nobody makes here.
+logging.getLogger("speechbrain.utils.train_logger").setLevel(logging.ERROR)
+from speechbrain.utils.train_logger import (  # noqa: E402
+    TensorboardLogger,
+    WandBLogger,
+)
 
 
 def start_loggers(hparams, history):

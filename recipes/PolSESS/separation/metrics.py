@@ -47,9 +47,23 @@ def si_sdr(estimate, target):
 def _standardised(signal):
     """Returns the signal with zero mean and unit power; silence stays silence."""
     signal = signal - signal.mean(-1, keepdim=True)
+    return signal / _rms(signal).clamp(min=SILENT_RMS)
+
+
+def _rms(signal):
     norm = torch.linalg.vector_norm(signal, dim=-1, keepdim=True)
-    rms = norm / signal.shape[-1] ** 0.5
-    return signal / rms.clamp(min=SILENT_RMS)
+    return norm / signal.shape[-1] ** 0.5
+
+
+def sounding(targets):
+    """Returns which targets (bool, shape [...]) are not silent.
+
+    The one rule for silence: a silent target has no score. It is left out of the loss,
+    and its scores in validation and test are NaN, left out of means and counted.
+    """
+    targets = targets.to(torch.promote_types(targets.dtype, torch.float32))
+    targets = targets - targets.mean(-1, keepdim=True)
+    return _rms(targets)[..., 0] > SILENT_RMS
 
 
 def improvable_si_sdr(mixtures, targets):
@@ -102,8 +116,19 @@ def permute_to_best(estimates, targets):
     return estimates[rows[:, None], orders[best]], scores[rows, best]
 
 
-def pit_loss(estimates, targets):
+def pit_scores(estimates, targets):
+    """Returns the SI-SDR (dB) of the best permutations, shape [B, S].
+
+    NaN where a target is silent. Arguments are those of ``permute_to_best``.
+    """
+    _, scores = permute_to_best(estimates, targets)
+    return scores.masked_fill(~sounding(targets), torch.nan)
+
+
+def pit_loss(estimates, targets, floor=-torch.inf):
     """Returns minus the mean SI-SDR (dB) of the best permutations, a scalar.
+
+    Silent targets are left out; a loss without any other is zero.
 
     Arguments
     ---------
@@ -111,6 +136,14 @@ def pit_loss(estimates, targets):
         Estimated sources in any order, shape [B, S, T].
     targets : torch.Tensor
         True sources, shape [B, S, T].
+    floor : float
+        What the loss of a source (dB) is held at if it falls below: without gradient,
+        so that sources which are all but solved leave the others in charge. The idea
+        is that of ``threshold`` in SpeechBrain's SepFormer recipes (-30 dB), which
+        leaves such examples out of the mean.
     """
     _, scores = permute_to_best(estimates, targets)
-    return -scores.mean()
+    heard = sounding(targets)
+    if not heard.any():
+        return 0 * estimates.sum()
+    return (-scores[heard]).clamp(min=floor).mean()

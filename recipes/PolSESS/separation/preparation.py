@@ -3,7 +3,7 @@
 import functools
 from pathlib import Path
 
-from speechbrain.utils.distributed import run_on_main
+from speechbrain.utils.distributed import infer_device, run_on_main
 from speechbrain.utils.logger import get_logger
 
 from corpus import keyed
@@ -15,6 +15,7 @@ from corpus.providers.embedded import make_sources
 from corpus.render import read_segment
 from corpus.source_pack import SourcePack, pack_sources
 from corpus.sources import SUBSETS, read_sources
+from curriculum import Curriculum
 from dataset import VariantDataset, read_manifest
 from dynamic import (
     DynamicDataset,
@@ -22,9 +23,42 @@ from dynamic import (
     mixing_rules,
     with_bank,
 )
-from polsess_prepare import count_rows, prepare_polsess
+from polsess_prepare import LAYERS, count_rows, prepare_polsess
+from variants import ENHANCEMENT
 
 logger = get_logger(__name__)
+SAMPLED = 32  # rows of a subset whose audio is part of its fingerprint
+
+
+def check_hparams(hparams, device):
+    """Checks what no key can be told by itself, before any work begins.
+
+    Arguments
+    ---------
+    hparams : dict
+    device : str or None
+        The one asked for; None: a GPU if there is one.
+
+    Raises
+    ------
+    ValueError
+        Naming the key and what was expected.
+    """
+    curriculum = Curriculum(hparams["curriculum"])
+    task = hparams["task"]
+    if task in ENHANCEMENT and any("C" in s["variants"] for s in curriculum.stages):
+        logger.warning(
+            f"curriculum: with task {task} a mixture of variant C is its own target, "
+            "from which nothing can be learnt"
+        )
+    mixing_rules(hparams)
+    if hparams["precision"] == "fp16" and "cuda" not in (device or infer_device()):
+        raise ValueError("precision: fp16 needs a GPU; expected fp32 or bf16 on a CPU")
+    for key in ("output_folder", "save_folder"):
+        folder = Path(hparams[key])
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            raise ValueError(f"{key}: {there} is a file, expected a folder or no file")
 
 
 def find_corpus(hparams):
@@ -84,14 +118,37 @@ def make_datasets(hparams, data_folder):
     datasets = {
         subset: _fixed_dataset(hparams, data_folder, subset) for subset in fixed
     }
-    held_out = [row["id"] for row in datasets["val"].rows]
+    held_out = fingerprint(datasets["val"].rows)
     if dynamic:
         datasets["train"], trained_on = _dynamic_dataset(
             hparams, data_folder, rules, [*datasets["val"].rows, *datasets["test"].rows]
         )
     else:
-        trained_on = [row["id"] for row in datasets["train"].rows]
+        trained_on = fingerprint(datasets["train"].rows)
     return datasets, keyed.digest([trained_on, held_out])
+
+
+def fingerprint(rows):
+    """Returns what tells rows apart from those of another or a changed corpus.
+
+    All their names, and the audio of SAMPLED of them: enough to notice a corpus that
+    was made again, in its place or in another, at the cost of reading a few files.
+
+    Arguments
+    ---------
+    rows : list of dict
+        From read_manifest.
+    """
+    names = [row["id"] for row in rows]
+    chosen = set(keyed.shuffled(names, "fingerprint")[:SAMPLED])
+    audio = [
+        keyed.digest(Path(row[layer]).read_bytes())
+        for row in rows
+        if row["id"] in chosen
+        for layer in LAYERS
+        if row[layer]
+    ]
+    return [names, audio]
 
 
 def _fixed_dataset(hparams, data_folder, subset):

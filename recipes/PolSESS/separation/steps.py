@@ -131,7 +131,8 @@ class CarefulBrain(sb.Brain):
                 avg_loss += (counted - avg_loss) / self.state.finite_steps
         self.bar.set_postfix_str(
             f"SI-SDR {-avg_loss:.2f} dB, lr {self._lr():.2e}"
-            + f", {self.state.skipped} skipped" * bool(self.state.skipped)
+            + f", {self.state.skipped} skipped" * bool(self.state.skipped),
+            refresh=False,  # each drawing is a line of a log file
         )
         return avg_loss
 

@@ -4,20 +4,20 @@
     python train.py hparams/dprnn.yaml --seed 123 --data_folder /path/to/PolSESS
 
 Without --data_folder the embedded trial corpus is made and used. Started again with the
-same command, a run goes on exactly where it was killed. Every key of the YAML can be
-overridden on the command line; `--test_only True` tests the best checkpoint again.
+same command, a killed run resumes exactly where it was. Every key of the YAML can be
+overridden on the command line, `python train.py hparams/dprnn.yaml --help` lists them;
+`--test_only True` tests the best checkpoint again.
 """
 
-import dataclasses
 import json
 import shlex
 import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import speechbrain as sb
 import torch
-from hyperpyyaml import load_hyperpyyaml, resolve_references
 from speechbrain.utils.checkpoints import ckpt_recency
 from speechbrain.utils.distributed import (
     ddp_barrier,
@@ -25,28 +25,30 @@ from speechbrain.utils.distributed import (
     if_main_process,
 )
 from speechbrain.utils.logger import get_logger
-from tqdm import tqdm
 
 import search
-from command_line import Options, as_flags
+from command_line import read_command_line
 from corpus.atomic import replacing
+from corpus.console import progress_bar
 from corpus.locks import hold
 from curriculum import Curriculum
 from curve import plot_learning_curve
 from dataset import EpochSampler, collate
-from evaluation import format_table, score, write_results
+from evaluation import format_table, mean_of_variants, write_results
 from export import export_model
 from keys import FREE_KEYS, PLAIN
 from loggers import log, start_loggers
 from masking import separate
 from memory import keep_freed_memory
-from metrics import improvable_si_sdr, permute_to_best, pit_loss
-from preparation import find_corpus, make_datasets
+from metrics import improvable_si_sdr, pit_loss, pit_scores
+from preparation import check_hparams, find_corpus, make_datasets
+from scoring import Scorer, cores_for_scoring
 from state import TrainState
 from steps import CarefulBrain, TrainingStopped
 
 logger = get_logger(__name__)
 VERSION = Path(__file__).resolve().parents[1] / "VERSION"
+LOG_CONFIG = Path(__file__).with_name("log_config.yaml")
 
 
 class Separation(CarefulBrain):
@@ -57,16 +59,15 @@ class Separation(CarefulBrain):
     *args, **kwargs
         Those of Brain.
     write_record : callable
-        Called when training starts or goes on, once it is sure to be the same run.
+        Called when training starts or resumes, once it is sure to be the same run.
     """
 
     def __init__(self, *args, write_record=lambda: None, **kwargs):
         super().__init__(*args, **kwargs)
         self.write_record = write_record
         self.curriculum = Curriculum(self.hparams.curriculum)
-        self.state = TrainState()
-        self.checkpointer.add_recoverable("state", self.state)
-        self.bar = None
+        self.state = self.hparams.epoch_counter
+        self.bar = self.scorer = None
 
     # Forward pass and objective
 
@@ -80,27 +81,29 @@ class Separation(CarefulBrain):
     def compute_objectives(self, predictions, batch, stage):
         """Returns the loss in dB; keeps the scores when not training."""
         if stage == sb.Stage.TRAIN:
-            return pit_loss(predictions, batch.targets)
-        if stage == sb.Stage.VALID:
-            scores = self._valid_scores(predictions, batch)
-        else:
-            scores = score(
-                batch.mixtures, predictions, batch.targets, self.hparams.sample_rate
-            )
-        self.scores += [
-            {"id": row["id"], "variant": row["variant"], **result}
-            for row, result in zip(batch.rows, scores, strict=True)
+            return pit_loss(predictions, batch.targets, self.hparams.loss_floor)
+        self.rows += [
+            {key: row[key] for key in ("id", "variant")} for row in batch.rows
         ]
+        if stage == sb.Stage.TEST:
+            self.scorer.add(batch.mixtures, predictions, batch.targets)
+            return torch.zeros(())
+        scores = self._valid_scores(predictions, batch)
+        self.scores += scores
         return -torch.tensor([result["si_sdr"] for result in scores]).mean()
 
     @staticmethod
     def _valid_scores(predictions, batch):
-        _, scores = permute_to_best(predictions, batch.targets)
+        scores = pit_scores(predictions, batch.targets)
         before = improvable_si_sdr(batch.mixtures.unsqueeze(1), batch.targets)
+        finite = predictions.isfinite().flatten(1).all(1)
         return [
-            {"si_sdr": after, "si_sdri": after - at_first}
-            for after, at_first in zip(
-                scores.mean(1).tolist(), before.mean(1).tolist(), strict=True
+            {"si_sdr": after, "si_sdri": after - at_first, "finite": intact}
+            for after, at_first, intact in zip(
+                scores.mean(1).tolist(),
+                before.mean(1).tolist(),
+                finite.tolist(),
+                strict=True,
             )
         ]
 
@@ -117,17 +120,44 @@ class Separation(CarefulBrain):
 
     def on_fit_start(self):
         """Recovers, and makes the logs those of the recovered state."""
+        self._check_resumable()
         super().on_fit_start()
         self.state.keep_settings(self.settings())
-        if if_main_process():
+        if if_main_process() and self._begun() <= self.hparams.N_epochs:
             self.write_record()
         # Of all processes: SpeechBrain's loggers write in one and wait for the others.
         self.loggers = start_loggers(self.hparams, self.state.history)
         finished = len(self.state.history)
-        if finished >= self.hparams.N_epochs or self.hparams.epoch_counter.should_stop:
+        if finished >= self.hparams.N_epochs:
             logger.info(f"Training had already ended, after epoch {finished}")
+        elif self.state.stops_early:
+            logger.info(
+                f"Training had already ended, after epoch {finished}: the last "
+                f"{self.hparams.early_stop_patience} brought no better score than "
+                f"epoch {self.state.best_epoch}"
+            )
         elif self.state.items:
-            logger.info(f"Going on after epoch {finished}, step {self.step}")
+            logger.info(f"Resuming after epoch {finished}, step {self.step}")
+
+    def _check_resumable(self):
+        """Refuses a folder that holds another run, before any of it is loaded."""
+        newest = self.checkpointer.find_checkpoint()
+        if newest is None:
+            return
+        self.state.load(newest.paramfiles["state"])
+        self.state.keep_settings(self.settings())
+        begun = len(self.state.history) + (not newest.meta["end-of-epoch"])
+        # A trial of a search may ask again for what it was before its promotion.
+        if begun > self.hparams.N_epochs and not search.is_trial():
+            raise ValueError(
+                f"N_epochs: {self.hparams.N_epochs}, but the run in this output_folder "
+                f"has begun epoch {begun}. Give at least {begun}, or another "
+                "output_folder; --test_only True tests what is there"
+            )
+
+    def _begun(self):
+        """Returns how many epochs have begun."""
+        return len(self.state.history) + bool(self.step)
 
     def settings(self):
         """Returns what must stay the same for a run to be one run, as JSON values."""
@@ -144,23 +174,25 @@ class Separation(CarefulBrain):
         return json.loads(json.dumps(settings))
 
     def on_stage_start(self, stage, epoch=None):
-        """Sets the epoch's sampler and a progress bar."""
-        self.scores = []
+        """Sets the epoch's sampler and a progress bar, or what keeps scores."""
+        self.rows, self.scores = [], []
+        if stage == sb.Stage.TEST:
+            workers = cores_for_scoring(self.hparams.score_workers, self.world_size)
+            self.scorer = Scorer(self.hparams.sample_rate, workers)
         if stage != sb.Stage.TRAIN:
             return
         self.began = time.monotonic()
         self.train_sampler.set_epoch(epoch)
         self.lr_scale = self.curriculum.lr_scale(epoch)
         self.steps_per_epoch = -(-len(self.train_sampler) // self.hparams.batch_size)
-        if self.step == 0:  # not when an epoch is gone on with
+        if self.step == 0:  # not when an epoch is resumed
             self.state.finite_steps = 0
         variants = " ".join(self.curriculum.variants(epoch))
-        self.bar = tqdm(
+        self.bar = progress_bar(
             desc=f"epoch {epoch}/{self.hparams.N_epochs} ({variants})",
             initial=self.step,
             total=self.steps_per_epoch,
-            dynamic_ncols=True,
-            disable=self.noprogressbar or not if_main_process(),
+            disable=not self.shows_bars,
         )
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
@@ -170,24 +202,43 @@ class Separation(CarefulBrain):
             counted = stage_loss if self.state.finite_steps else float("nan")
             self.train_si_sdr = -self._mean_over_processes(counted)
             return
-        self.scores = self._gather(self.scores)
+        if stage == sb.Stage.TEST:
+            self.scores = self.scorer.finish()
+        pairs = zip(self.rows, self.scores, strict=True)
+        self.scores = self._gather([{**row, **scores} for row, scores in pairs])
         if stage == sb.Stage.VALID:
             self._end_epoch(epoch)
 
+    def valid_stats(self):
+        """Returns the mean scores of a validation by name, in dB.
+
+        With ``valid_per_variant`` that of the variants' means, of which each counts
+        alike. Silent targets and mixtures that are their target have no score.
+        """
+        rows = pd.DataFrame(self.scores)
+        if not self.hparams.valid_per_variant:
+            rows["variant"] = "any"
+        grouped = rows.groupby("variant")[["si_sdr", "si_sdri"]]
+        means = mean_of_variants(
+            grouped.sum().to_numpy().T, grouped.count().to_numpy().T
+        )
+        return dict(zip(("si_sdr", "si_sdri"), means.tolist(), strict=True))
+
     def _end_epoch(self, epoch):
-        valid = {}
-        for name in ("si_sdr", "si_sdri"):
-            scores = torch.tensor([row[name] for row in self.scores])
-            valid[name] = float(scores[~scores.isnan()].double().mean())
-        spoilt = any(row["si_sdr"] != row["si_sdr"] for row in self.scores)
-        monitored = self.monitored(valid)
-        if spoilt or monitored != monitored:
+        if not all(row["finite"] for row in self.scores):
             raise TrainingStopped(
-                f"The validation score of epoch {epoch} is not a number: the weights "
-                "are spoilt. Try a lower lr or grad_clip_norm, or precision fp32"
+                f"After epoch {epoch} the model's estimates are not finite: its "
+                "weights are spoilt. Try a lower lr or grad_clip_norm, or precision "
+                "fp32"
             )
-        state, lr, counter = self.state, self._lr(), self.hparams.epoch_counter
-        counter.update_metric(monitored)
+        valid = self.valid_stats()
+        monitored = self.monitored(valid)
+        if monitored != monitored:
+            raise ValueError(
+                "No validation row has a score: every target is silent or is its own "
+                "mixture. Check the corpus with verify_audio: True"
+            )
+        state, lr = self.state, self._lr()
         if self.curriculum.plateau_acts(epoch):
             self.hparams.lr_scheduler.observe(epoch, -monitored)
         entry = {
@@ -200,8 +251,7 @@ class Separation(CarefulBrain):
             "train_stats": {"loss": -self.train_si_sdr, "si_sdr": self.train_si_sdr},
             "valid_stats": {"loss": -valid["si_sdr"], **valid},
         }
-        state.history.append(entry)
-        state.seconds.append(time.monotonic() - self.began)
+        state.end_epoch(entry, monitored, time.monotonic() - self.began)
         self.checkpointer.save_and_keep_only(
             meta={
                 "score": monitored,
@@ -220,8 +270,8 @@ class Separation(CarefulBrain):
             logger.info(
                 f"Epoch {epoch}: training SI-SDR {self.train_si_sdr:.2f} dB, "
                 f"validation SI-SDR {valid['si_sdr']:.2f} dB, SI-SDRi "
-                f"{valid['si_sdri']:.2f} dB (best score {counter.best_score:.2f} dB in "
-                f"epoch {counter.best_limit}); {time.monotonic() - self.began:.0f} s"
+                f"{valid['si_sdri']:.2f} dB (best score {max(state.scores):.2f} dB in "
+                f"epoch {state.best_epoch}); {state.seconds[-1]:.0f} s"
             )
 
     def monitored(self, valid_stats):
@@ -232,9 +282,8 @@ class Separation(CarefulBrain):
     def _plot(self):
         path = Path(self.hparams.output_folder) / "learning_curve.png"
         title = f"{path.parent.name}: {self.hparams.task}, {self.hparams.corpus}"
-        best_epoch = self.hparams.epoch_counter.best_limit
         plot_learning_curve(
-            self.state.history, best_epoch, self.curriculum, path, title
+            self.state.history, self.state.best_epoch, self.curriculum, path, title
         )
 
     def _gather(self, rows):
@@ -252,19 +301,49 @@ class Separation(CarefulBrain):
         torch.distributed.all_reduce(total)
         return float(total) / self.world_size
 
-    def _fit_valid(self, valid_set, epoch, enable):
-        super()._fit_valid(valid_set, epoch, not self.bar.disable)
+    @property
+    def shows_bars(self):
+        """Whether this process shows progress."""
+        return if_main_process() and not self.noprogressbar
 
-    def fixed_loader(self, dataset, per_variant, batch_size):
-        """Returns a loader of this process' share of a dataset's fixed pairs."""
+    def fixed_loader(self, dataset, per_variant, title):
+        """Returns a loader of this process' share of a dataset's fixed pairs.
+
+        Arguments
+        ---------
+        dataset : VariantDataset
+        per_variant : bool
+            Whether each row comes in every variant, or as its full mix.
+        title : str
+            Of the loader's progress bar.
+        """
         pairs = dataset.pairs(per_variant)[self.rank :: self.world_size]
-        return torch.utils.data.DataLoader(
+        loader = ShownLoader(
             dataset,
-            batch_size=batch_size,
+            batch_size=self.hparams.test_batch_size,
             sampler=pairs,
             collate_fn=collate,
             num_workers=self.hparams.num_workers,
             pin_memory=self.device_type == "cuda",
+        )
+        loader.title = title if self.shows_bars else None
+        return loader
+
+
+class ShownLoader(torch.utils.data.DataLoader):
+    """A DataLoader that shows its progress under its ``title``, if it has one."""
+
+    title = None
+
+    def __iter__(self):
+        return iter(
+            progress_bar(
+                super().__iter__(),
+                desc=self.title,
+                total=len(self),
+                leave=False,
+                disable=self.title is None,
+            )
         )
 
 
@@ -277,12 +356,14 @@ def test(brain, dataset):
             f"{hparams.save_folder}: no checkpoint to test. Train first, with the same "
             "output_folder"
         )
-    trained = TrainState()
-    trained.load(best.paramfiles["state"], end_of_epoch=True)
-    settings = brain.settings()
-    trained.keep_settings({key: settings[key] for key in ("task", "rows")})
-    loader = brain.fixed_loader(dataset, True, hparams.test_batch_size)
-    brain.evaluate(loader, max_key="score", progressbar=not brain.noprogressbar)
+    trained = TrainState(hparams.N_epochs, hparams.early_stop_patience)
+    trained.load(best.paramfiles["state"])
+    # What it was trained on; whatever else differs cannot change its scores.
+    here = {"processes": brain.world_size, "precision": brain.precision}
+    trained.settings |= here
+    trained.keep_settings(brain.settings() | here)
+    loader = brain.fixed_loader(dataset, True, "test")
+    brain.evaluate(loader, max_key="score", progressbar=False)
     source = provenance(brain, best.meta)
     if not if_main_process():
         return source
@@ -293,7 +374,8 @@ def test(brain, dataset):
         for result in brain.scores
     ]
     folder = Path(hparams.output_folder)
-    print(format_table(write_results(results, folder, hparams.seed, source)))
+    report = write_results(results, folder, hparams.seed, source)
+    print(format_table(report))
     logger.info(f"Per-file scores: {folder / 'test_results.csv'}")
     return source
 
@@ -301,14 +383,14 @@ def test(brain, dataset):
 def trial_result(brain):
     """Returns the objective of a search's trial and what is to be kept with it.
 
-    Of the first N_epochs alone: a run that was gone on with to a higher fidelity gives
-    for a lower one what it gave there.
+    Of the first N_epochs alone: a run that was promoted to a higher fidelity gives for
+    a lower one what it gave there.
     """
     entries = brain.state.history[: brain.hparams.N_epochs]
-    best = max(entries, key=lambda entry: brain.monitored(entry["valid_stats"]))
+    scores = brain.state.scores[: len(entries)]
     meta = {
-        "epoch": best["stats_meta"]["epoch"],
-        "score": brain.monitored(best["valid_stats"]),
+        "epoch": 1 + scores.index(max(scores)),
+        "score": max(scores),
         "items": entries[-1]["stats_meta"]["examples"],
         "seconds": sum(brain.state.seconds[: len(entries)]),
     }
@@ -344,63 +426,38 @@ def provenance(brain, checkpoint):
 
 def main(arguments):
     """Prepares, trains, tests and exports."""
-    hparams_file, run_opts, overrides = Options.from_command_line_args(
-        as_flags(arguments)
-    )
+    line = read_command_line(arguments, __doc__)
     if not torch.cuda.is_available():
         keep_freed_memory()
-        run_opts = dataclasses.replace(
-            run_opts,
-            distributed_backend="gloo",
-            overridden_args=run_opts.overridden_args | {"distributed_backend"},
-        )
-    ddp_init_group(run_opts)
-    with open(hparams_file, encoding="utf-8") as file:
-        try:
-            hparams = load_hyperpyyaml(file, overrides)
-        except KeyError as error:  # an override of no key
-            raise ValueError(f"{hparams_file}: {error.args[0]}") from error
-    # SpeechBrain takes its own options out of the overrides; the record needs them.
-    ours = (run_opts.overridden_args & hparams.keys()) - {"test_only"}
-    overrides += "".join(f"\n{key}: {run_opts[key]}" for key in sorted(ours))
+    ddp_init_group(line.run_opts)
+    hparams = line.load()
+    check_hparams(hparams, line.run_opts.device)
     if not if_main_process():
-        run(hparams_file, hparams, run_opts, overrides)
+        run(line, hparams)
         return
     # A trial whose worker was thought dead is run by two, one after the other.
     with hold(hparams["output_folder"], wait=search.is_trial()):
-        run(hparams_file, hparams, run_opts, overrides)
+        run(line, hparams)
 
 
-def write_record(hparams_file, overrides, folder):
-    """Writes the hparams file with its references resolved into the output folder."""
-    with (
-        open(hparams_file, encoding="utf-8") as file,
-        replacing(folder / "hyperparams.yaml") as path,
-    ):
-        resolved = resolve_references(file, overrides).read()
-        path.write_text(f"# yamllint disable\n{resolved}", encoding="utf-8")
-
-
-def run(hparams_file, hparams, run_opts, overrides):
+def run(line, hparams):
     """Does the work of main, in an output folder that is this run's alone."""
     output_folder = Path(hparams["output_folder"])
-    sb.create_experiment_directory(str(output_folder))
+    sb.create_experiment_directory(str(output_folder), log_config=str(LOG_CONFIG))
     data_folder, hparams["corpus"] = find_corpus(hparams)
     datasets, hparams["rows"] = make_datasets(hparams, data_folder)
     brain = Separation(
         modules=hparams["modules"],
         opt_class=hparams["opt_class"],
         hparams=hparams,
-        run_opts=run_opts,
+        run_opts=line.run_opts,
         checkpointer=hparams["checkpointer"],
-        write_record=lambda: write_record(hparams_file, overrides, output_folder),
+        write_record=lambda: write_record(line, output_folder),
     )
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],
-        brain.fixed_loader(
-            datasets["val"], hparams["valid_per_variant"], hparams["test_batch_size"]
-        ),
+        brain.fixed_loader(datasets["val"], hparams["valid_per_variant"], "validation"),
         progressbar=False,  # the Brain's own shows SI-SDR
         train_loader_kwargs={
             "batch_size": hparams["batch_size"],
@@ -421,6 +478,12 @@ def run(hparams_file, hparams, run_opts, overrides):
         )
         logger.info(f"Exported the best model to {folder}")
     ddp_barrier()
+
+
+def write_record(line, folder):
+    """Writes the hparams file with its references resolved into the output folder."""
+    with replacing(folder / "hyperparams.yaml") as path:
+        path.write_text(f"# yamllint disable\n{line.resolved()}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ TASK_TARGETS = {
     "EB": (("s1", "s2"),),  # enhance both: their sum
     "ES": (("s1",),),  # enhance a single speaker
 }
+ENHANCEMENT = ("EB", "ES")  # a mixture of variant C is its own target
 
 
 def targets(task):

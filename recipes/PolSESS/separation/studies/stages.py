@@ -154,7 +154,9 @@ class Study:
 
 
 def _as_argument(value):
-    """Returns a value as YAML on one line, as train.py reads it."""
+    """Returns a value on one line, as train.py reads it."""
+    if isinstance(value, str):
+        return value
     text = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
     return text.removesuffix("...\n").strip()
 

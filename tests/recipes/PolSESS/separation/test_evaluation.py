@@ -9,8 +9,10 @@ import pytest
 import torch
 from pystoi import stoi
 
-import evaluation
-from evaluation import METRICS, format_table, score, summarise, write_results
+import scoring
+from evaluation import METRICS, format_table, summarise, write_results
+from metrics import pit_scores
+from scoring import Scorer, score
 
 RATE = 8000
 SAMPLES = 2 * RATE
@@ -110,7 +112,7 @@ def test_pesq_mode_follows_the_rate(rate, mode):
 
 def test_pesq_may_be_absent(monkeypatch):
     """Without the optional package its columns are NaN and the others stay."""
-    monkeypatch.setattr(evaluation, "pesq", None)
+    monkeypatch.setattr(scoring, "pesq", None)
     (row,) = score(*batch(), RATE)
     assert [name for name, value in row.items() if np.isnan(value)] == [
         "pesq",
@@ -144,10 +146,47 @@ def test_silence_is_no_crash():
     assert untouched == pytest.approx(reference[2], abs=1e-4, nan_ok=True)
 
 
+@pytest.mark.parametrize("constant", [0.0, 0.1])
+def test_a_silent_target_has_no_score_in_validation_and_test(constant):
+    """One rule for both: NaN, also for silence with an offset."""
+    mixtures, estimates, targets = batch(2)
+    targets[0, 1] = constant
+    (silent, whole) = score(mixtures, estimates, targets, RATE)
+    validated = pit_scores(estimates, targets)
+    assert np.isnan(silent["si_sdr"]) and np.isnan(validated[0].mean())
+    assert validated[1].tolist() == pytest.approx(
+        [whole["si_sdr_1"], whole["si_sdr_2"]], abs=1e-5
+    )
+    assert validated[0, 0].item() == pytest.approx(silent["si_sdr_1"], abs=1e-5)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_worker_processes_score_the_same_in_order(workers):
+    scorer, expected = Scorer(RATE, workers), []
+    for seed in range(5):
+        mixtures, estimates, targets = batch(2)
+        estimates = estimates + 0.01 * seed * mixtures[:, None]
+        scorer.add(mixtures, estimates, targets)
+        expected += score(mixtures, estimates, targets, RATE)
+    found = scorer.finish()
+    pd.testing.assert_frame_equal(
+        pd.DataFrame(found), pd.DataFrame(expected), rtol=0, atol=1e-5
+    )
+    assert len({row["si_sdr"] for row in found}) == 10
+
+
+def test_an_error_of_a_scoring_process_is_not_swallowed():
+    scorer = Scorer(RATE, 1)
+    mixtures, estimates, targets = batch()
+    scorer.add(mixtures, estimates[:, :1], targets)
+    with pytest.raises(ValueError, match="same shape"):
+        scorer.finish()
+
+
 def scored(variant, values, **others):
     """Returns a frame of one variant whose metrics all have the same values."""
     columns = dict.fromkeys(METRICS, values) | others
-    return pd.DataFrame({"variant": variant, **columns})
+    return pd.DataFrame({"id": range(len(values)), "variant": variant, **columns})
 
 
 def test_interval_of_a_normal_sample():
@@ -173,14 +212,39 @@ def test_groups_and_missing_values():
         ]
     )
     summary = summarise(rows)
-    assert list(summary) == ["SER", "SE", "C", "SER+SE"]
-    assert [group["rows"] for group in summary.values()] == [4, 2, 2, 6]
+    assert list(summary) == ["SER", "SE", "C", "SER+SE", "mean of variants"]
+    assert [group["rows"] for group in summary.values()] == [4, 2, 2, 6, 8]
     assert summary["SER+SE"]["si_sdr"]["mean"] == pytest.approx(17 / 5)
     assert summary["SER+SE"]["si_sdr"]["missing"] == 1
     assert summary["C"]["stoi"]["mean"] == pytest.approx(8)
     nothing = {"mean": None, "low": None, "high": None, "missing": 2}
     assert summary["SE"]["pesq"] == nothing
     assert summarise(rows[rows["variant"] == "C"]) == {"C": summary["C"]}
+
+
+def test_mean_of_variants_counts_each_variant_alike():
+    """Closed form: C with four rows counts as SER with one; NaN are left out."""
+    rows = pd.concat(
+        [scored("SER", [4.0]), scored("C", [0.0, 0.0, 2.0, np.nan], stoi=np.nan)]
+    )
+    found = summarise(rows)["mean of variants"]
+    assert found["si_sdr"]["mean"] == pytest.approx((4 + 2 / 3) / 2)
+    assert found["si_sdr"]["missing"] == 1
+    assert found["stoi"]["mean"] == pytest.approx(4)  # C has none
+
+
+def test_interval_of_the_mean_of_variants_draws_recordings():
+    """Two variants of one recording are no two recordings; the error is in closed form.
+
+    With the same scores in both variants the mean is that of the recordings, and so is
+    its error: half the rows would give an interval narrower by the root of two.
+    """
+    values = np.random.default_rng(1).normal(0, 2, 300)
+    found = summarise(pd.concat([scored("SER", values), scored("ER", values)]))
+    found = found["mean of variants"]["si_sdr"]
+    error = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
+    assert found["mean"] == pytest.approx(values.mean())
+    assert found["high"] - found["low"] == pytest.approx(2 * error, rel=0.15)
 
 
 def result_rows():
@@ -245,10 +309,11 @@ def test_table():
     )
     report = {"provenance": {"corpus": "noise"}, "scores": summarise(rows)}
     assert format_table(report).splitlines() == [
-        "variant  n   SI-SDR [95 % CI]  SI-SDRi [95 % CI]  SDRi   STOI  PESQ",
-        "───────  ─  ─────────────────  ─────────────────  ────  ─────  ────",
-        "SER      2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     –",
-        "C        2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     –",
-        "SER+SE   2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     –",
+        "variant           n   SI-SDR [95 % CI]  SI-SDRi [95 % CI]  SDRi   STOI  PESQ",
+        "----------------  -  -----------------  -----------------  ----  -----  ----",
+        "SER               2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     -",
+        "C                 2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     -",
+        "SER+SE            2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     -",
+        "mean of variants  4  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     -",
         "Corpus: noise",
     ]

@@ -8,7 +8,7 @@ from torchmetrics.functional.audio import (
     scale_invariant_signal_distortion_ratio,
 )
 
-from metrics import permute_to_best, pit_loss, si_sdr
+from metrics import permute_to_best, pit_loss, pit_scores, si_sdr
 
 SAMPLES = 8000
 
@@ -88,7 +88,8 @@ def test_half_precision_is_cast_up(dtype, rms):
 @pytest.mark.parametrize("silent", ["estimate", "target", "both", "neither"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_silence_is_finite(silent, dtype):
-    """Silence scores the floor, a perfect estimate the ceiling, gradients finite."""
+    """A silent estimate scores the floor, a perfect one the ceiling, a silent target
+    nothing at all; gradients are finite."""
     signal = noise(1, 2, SAMPLES)
     quiet = torch.zeros_like(signal)
     estimate = (quiet if silent in ("estimate", "both") else signal.clone()).to(dtype)
@@ -96,7 +97,8 @@ def test_silence_is_finite(silent, dtype):
     estimate.requires_grad_()
     loss = pit_loss(estimate, target)
     loss.backward()
-    assert loss.item() == pytest.approx(-100 if silent == "neither" else 100, abs=0.01)
+    expected = {"neither": -100, "estimate": 100, "target": 0, "both": 0}[silent]
+    assert loss.item() == pytest.approx(expected, abs=0.01)
     assert estimate.grad.isfinite().all()
 
 
@@ -142,3 +144,29 @@ def test_unequal_shapes_are_refused():
     """Shapes that would silently broadcast are an error that names both."""
     with pytest.raises(ValueError, match=r"\(2, 1, 8000\).*\(2, 2, 8000\)"):
         permute_to_best(noise(2, 1, SAMPLES), noise(2, 2, SAMPLES))
+
+
+def test_loss_floor_takes_solved_sources_out_of_charge():
+    """Beyond the floor a source has no gradient; others keep theirs, to the bit."""
+    target = noise(1, 2, SAMPLES)
+    estimate = target + noise(1, 2, SAMPLES, seed=1) * torch.tensor([[1e-3], [1.0]])
+    gradients = []
+    for floor in (-torch.inf, -30.0):
+        leaf = estimate.clone().requires_grad_()
+        loss = pit_loss(leaf, target, floor)
+        loss.backward()
+        gradients.append(leaf.grad)
+    assert loss.item() == pytest.approx((-30 - si_sdr(estimate, target)[0, 1]) / 2)
+    without, held = gradients
+    assert without[0, 0].any() and not held[0, 0].any()
+    assert torch.equal(without[0, 1], held[0, 1])
+
+
+def test_a_silent_target_leaves_the_loss_to_the_other_source():
+    target, estimate = noise(2, 2, SAMPLES), noise(2, 2, SAMPLES, seed=1)
+    target[0, 1] = 0
+    scores = pit_scores(estimate, target)
+    assert scores.isnan().tolist() == [[False, True], [False, False]]
+    assert -pit_loss(estimate, target).item() == pytest.approx(
+        scores[~scores.isnan()].mean().item(), abs=1e-5
+    )

@@ -38,7 +38,7 @@ def fit(corpus, tmp_path, monkeypatch):
     As a trial of a search, which ends when training does.
     """
     monkeypatch.setenv(search.RESULTS_VARIABLE, str(tmp_path / "results.json"))
-    monkeypatch.setattr(train.sb, "create_experiment_directory", lambda folder: None)
+    monkeypatch.setattr(train.sb, "create_experiment_directory", lambda *_, **__: None)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
 

@@ -11,13 +11,14 @@ from tiny_model import tiny_export
 
 import report
 from dataset import VariantDataset, read_manifest
-from evaluation import ROW_COLUMNS, score, write_results
+from evaluation import ROW_COLUMNS, write_results
 from inference import Separator
 from polsess_prepare import prepare_polsess
 from reporting import listening
 from reporting.document import Picture, Section, Sound, Table, Text
 from reporting.page import write_page
 from reporting.runs import read_run
+from scoring import score
 from tiny_corpus import write_corpus
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

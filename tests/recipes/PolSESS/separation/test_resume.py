@@ -95,7 +95,113 @@ def test_killed_run_with_accumulation_and_a_last_short_window(corpus, tmp_path):
     assert_same(whole, killed)
 
 
-def test_going_on_with_other_settings_is_refused(corpus, uninterrupted, tmp_path):
+PATIENT = {"early_stop_patience": 2, "N_epochs": 9, "lr_patience": 0}
+SCORED = """
+monitored = train.Separation.monitored
+def scored(self, valid_stats):
+    return [-5.0, -4.0, -6.0, -4.5, -1.0, 0.0][self.state.current - 1]
+train.Separation.monitored = scored
+"""
+AFTER_EPOCH = """
+log = train.log
+def killed(loggers, entry):
+    log(loggers, entry)
+    if entry["stats_meta"]["epoch"] == {epoch}:
+        os.kill(os.getpid(), signal.SIGKILL)
+train.log = killed
+"""
+
+
+@pytest.fixture(scope="module")
+def stopped(corpus, tmp_path_factory):
+    """A run whose best epoch is 2 and which ends, never killed, after epoch 4."""
+    folder = tmp_path_factory.mktemp("stopped")
+    run(arguments(corpus, folder, **PATIENT), before=SCORED)
+    assert len(last_checkpoint(folder)["state"]["history"]) == 4
+    return folder
+
+
+@pytest.mark.parametrize("epochs", [[2], [3], [1, 2, 3], [4]])
+def test_killed_run_stops_early_where_the_uninterrupted_one_does(
+    corpus, stopped, tmp_path, epochs
+):
+    """Patience, best score and best epoch survive, and the end is the end."""
+    line = arguments(corpus, tmp_path, **PATIENT)
+    for epoch in epochs:
+        before = SCORED + AFTER_EPOCH.format(epoch=epoch)
+        assert run(line, before=before, check=False).returncode == -signal.SIGKILL
+    log = run(line, before=SCORED).stdout
+    assert_same(last_checkpoint(stopped), last_checkpoint(tmp_path))
+    for name in ("train_log.txt", "test_results.csv"):
+        assert (tmp_path / name).read_text() == (stopped / name).read_text()
+    assert ("best score -4.00 dB in epoch 2" in log) == (epochs != [4])
+
+
+def test_a_run_that_stopped_early_stays_stopped(corpus, stopped, tmp_path):
+    folder = shutil.copytree(stopped, tmp_path / "copy")
+    done = run(arguments(corpus, folder, **PATIENT), before=SCORED)
+    assert "already ended, after epoch 4" in done.stdout
+    assert_same(last_checkpoint(stopped), last_checkpoint(folder))
+    # More patience resumes it; fewer epochs than it has are no run of its own.
+    record = (folder / "hyperparams.yaml").read_text()
+    fewer = arguments(corpus, folder, **PATIENT | {"N_epochs": 3})
+    done = run(fewer, before=SCORED, check=False)
+    assert done.returncode == 1 and "N_epochs: 3, but the run" in done.stdout
+    assert (folder / "hyperparams.yaml").read_text() == record
+    more = PATIENT | {"N_epochs": 5, "early_stop_patience": 3}
+    run(arguments(corpus, folder, **more), before=SCORED)
+    assert last_checkpoint(folder)["state"]["scores"] == [-5, -4, -6, -4.5, -1]
+
+
+def test_another_model_or_hparams_file_is_refused_by_name(corpus, stopped, tmp_path):
+    folder = shutil.copytree(stopped, tmp_path / "copy")
+    for changes, said in (
+        ({"N_channels": 4}, "was begun with N_channels 8 (now 4)"),
+        ({"task": "EB"}, "was begun with task SB (now EB)"),
+    ):
+        done = run(arguments(corpus, folder, **PATIENT | changes), check=False)
+        assert done.returncode == 1 and said in done.stdout
+        assert "Traceback" not in done.stdout
+    line = arguments(corpus, folder, seed=7, num_layers=1, dropout=0.0)
+    line[0] = line[0].replace("dprnn", "sepformer")
+    line = [word for word in line if word not in ("--hidden_channels",)]
+    unwanted = line.index("8", line.index("--N_channels") + 2)
+    done = run(line[:unwanted] + line[unwanted + 1 :], check=False)
+    assert done.returncode == 1 and "hidden_channels 8 (now absent)" in done.stdout
+
+
+def test_a_corpus_changed_in_place_is_refused(tmp_path):
+    corpus = write_corpus(tmp_path / "tiny", rows=(4, 2, 2))
+    line = arguments(corpus, tmp_path / "run", N_epochs=1)
+    run(line)
+    path = sorted((corpus / "train" / "scene").glob("*.wav"))[0]
+    audio = bytearray(path.read_bytes())
+    audio[-1] ^= 1
+    path.write_bytes(audio)  # the same name, size and folder
+    line[line.index("--N_epochs") + 1] = "2"
+    done = run(line, check=False)
+    assert done.returncode == 1 and "other recordings" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_kill_while_checkpoints_are_deleted_leaves_no_damaged_one(corpus, tmp_path):
+    """Whatever file the deletion had reached: the next start does not see the rest."""
+    before = """
+    import checkpoints
+    def killed(folder):
+        next(iter(sorted(folder.iterdir()))).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    checkpoints.shutil.rmtree = killed
+    """
+    line = arguments(corpus, tmp_path, N_epochs=5)
+    assert run(line, before=before, check=False).returncode == -signal.SIGKILL
+    assert list((tmp_path / "save").glob(".deleted-*"))
+    done = run(line)
+    assert "damaged" not in done.stdout
+    assert not list((tmp_path / "save").glob(".deleted-*"))
+
+
+def test_resuming_with_other_settings_is_refused(corpus, uninterrupted, tmp_path):
     folder = shutil.copytree(uninterrupted, tmp_path / "copy")
     changes = SETTINGS | {"lr": 0.1, "N_epochs": 5}
     done = run(arguments(corpus, folder, **changes), check=False)

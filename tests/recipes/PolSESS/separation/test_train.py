@@ -6,12 +6,14 @@ import pandas as pd
 import pytest
 import speechbrain as sb
 import torch
-from tiny_run import arguments, last_checkpoint, load, run
+from tiny_run import HPARAMS, arguments, last_checkpoint, load, run
 
 import train
+from command_line import read_command_line
 from curriculum import Curriculum
 from dataset import EpochSampler, VariantDataset, read_manifest
 from polsess_prepare import prepare_polsess
+from state import TrainState
 from tiny_corpus import write_corpus
 
 
@@ -322,7 +324,8 @@ def test_plateau_scheduler_acts_from_its_stage_on(make_brain):
     brain.train_si_sdr, rates = 0.0, []
     for epoch in range(1, 5):
         brain.hparams.epoch_counter.current = epoch
-        brain.scores = [{"si_sdr": -float(epoch), "si_sdri": 0.0}]
+        row = {"id": "a", "variant": "SER", "finite": True, "si_sdri": 0.0}
+        brain.scores = [{**row, "si_sdr": -float(epoch)}]
         brain._end_epoch(epoch)
         rates.append(brain.hparams.lr_scheduler.rate(epoch))
     assert rates == [0.00125, 0.00125, 0.000625, 0.0003125]
@@ -330,7 +333,7 @@ def test_plateau_scheduler_acts_from_its_stage_on(make_brain):
 
 def test_a_key_without_a_value_is_refused():
     with pytest.raises(ValueError, match="--valid_per_variant: a value is missing"):
-        train.as_flags(["h.yaml", "--valid_per_variant", "--seed", "3"])
+        read_command_line([str(HPARAMS), "--valid_per_variant", "--seed", "3"], "")
 
 
 def test_errors_of_the_recipe_end_with_their_message_alone(corpus, tmp_path):
@@ -360,20 +363,101 @@ def test_testing_another_task_or_corpus_is_refused(corpus, tmp_path):
 
 
 def test_switches_take_values():
-    line = ["h.yaml", "--test_only", "True", "--debug=False", "--noprogressbar"]
+    line = [str(HPARAMS), "--test_only", "True", "--debug=False", "--noprogressbar"]
     line += ["--wandb", "True", "--jit", "false", "--seed", "3"]
-    expected = ["h.yaml", "--test_only", "--noprogressbar"]
-    expected += ["--wandb", "True", "--seed", "3"]
-    assert train.as_flags(line) == expected
+    read = read_command_line(line, "")
+    assert read.overrides == {"test_only": True, "wandb": True, "seed": 3}
+    assert read.run_opts.noprogressbar
+    assert not read.run_opts.debug and not read.run_opts.jit
 
 
 def test_state_survives_saving(tmp_path):
-    from state import TrainState
-
-    state = TrainState()
-    state.history = [{"stats_meta": {"epoch": 1, "lr": 0.1 + 0.2}}]
+    state = TrainState(limit=9, patience=2)
+    next(state)
+    state.end_epoch({"stats_meta": {"epoch": 1, "lr": 0.1 + 0.2}}, 0.1 + 0.7, 1.5)
     state.skipped = 3
     state.save(tmp_path / "state")
-    other = TrainState()
-    other.load(tmp_path / "state", end_of_epoch=True)
+    other = TrainState(limit=9, patience=2)
+    other.load(tmp_path / "state")
     assert vars(other) == vars(state)
+    assert next(other) == next(state) == 2
+
+
+def test_state_of_another_version_is_refused(tmp_path):
+    (tmp_path / "state").write_text('{"history": [], "settings": null}')
+    with pytest.raises(ValueError, match="state: the checkpoint is of another version"):
+        TrainState(9, 2).load(tmp_path / "state")
+
+
+@pytest.mark.parametrize(
+    ("scores", "patience", "epochs", "best"),
+    [
+        ([1.0, 0.9, 0.8, 2.0], 1, 2, 1),
+        ([1.0, 0.9, 0.8, 2.0], 2, 3, 1),
+        ([1.0, 0.9, 0.8, 2.0], 3, 4, 4),
+        ([-3.0, -3.0, -3.0], 2, 3, 1),  # as good is not better
+        ([-3.0, -2.0, -1.0], 1, 3, 3),
+    ],
+)
+def test_early_stop_is_that_of_the_scores(tmp_path, scores, patience, epochs, best):
+    """Whether or not the state is saved and loaded after each epoch."""
+    for restarted in (False, True):
+        state = TrainState(len(scores), patience)
+        while (epoch := next(state, None)) is not None:
+            state.end_epoch({}, scores[epoch - 1], 0.0)
+            if restarted:
+                state.save(tmp_path / "state")
+                state = TrainState(len(scores), patience)
+                state.load(tmp_path / "state")
+        assert (len(state.history), state.best_epoch) == (epochs, best)
+
+
+def test_validation_per_variant_is_the_mean_of_the_variants_means(make_brain):
+    """C with one row counts as SER with three; rows without a score are left out."""
+    brain, _ = make_brain(valid_per_variant=True)
+    brain.scores = [
+        {"variant": variant, "si_sdr": score, "si_sdri": 2 * score}
+        for variant, score in [
+            *(("SER", 1.0), ("SER", 2.0), ("SER", 6.0), ("C", 9.0)),
+            *(("C", float("nan")), ("E", float("nan"))),
+        ]
+    ]
+    assert brain.valid_stats() == {"si_sdr": 6.0, "si_sdri": 12.0}
+    assert brain.monitored(brain.valid_stats()) == 12.0
+    brain.hparams.valid_per_variant = False
+    assert brain.valid_stats() == {"si_sdr": 4.5, "si_sdri": 9.0}
+
+
+def test_a_silent_target_is_left_out_of_validation_and_no_sign_of_spoilt_weights(
+    make_brain,
+):
+    brain, dataset = make_brain()
+    batch = batch_of(dataset, 0, 1)
+    batch.targets[0, 1] = 0
+    brain.on_stage_start(sb.Stage.VALID, 1)
+    brain.evaluate_batch(batch, sb.Stage.VALID)
+    assert [row["finite"] for row in brain.scores] == [True, True]
+    valid = [row["si_sdr"] for row in brain.scores]
+    assert [score == score for score in valid] == [False, True]
+    brain.train_si_sdr = 0.0
+    brain.on_stage_end(sb.Stage.VALID, None, 1)
+    assert brain.state.scores == [pytest.approx(valid[1])]
+
+
+def test_spoilt_weights_stop_the_run(make_brain):
+    brain, dataset = make_brain()
+    next(brain.modules.parameters()).data.fill_(float("nan"))
+    brain.on_stage_start(sb.Stage.VALID, 1)
+    brain.evaluate_batch(batch_of(dataset, 0, 1), sb.Stage.VALID)
+    with pytest.raises(train.TrainingStopped, match="weights are spoilt"):
+        brain.on_stage_end(sb.Stage.VALID, None, 1)
+
+
+@pytest.mark.parametrize("task", ["EB", "ES"])
+def test_enhancement_is_not_taught_by_mixtures_that_are_their_target(task):
+    for hparams in sorted(HPARAMS.parent.glob("*.yaml")):
+        line = read_command_line([str(hparams), "--task", task], "")
+        stages = line.load()["curriculum"]
+        assert "C" not in {name for stage in stages for name in stage["variants"]}
+        first = read_command_line([str(hparams)], "").load()["curriculum"][0]
+        assert first["variants"] == ["C", "R"]  # of SB, as logged

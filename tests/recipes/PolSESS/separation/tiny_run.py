@@ -44,7 +44,7 @@ def arguments(corpus, output_folder, **changes):
     """Returns the command line of a tiny run, after ``train.py``."""
     line = [str(HPARAMS)]
     for key, value in overrides(corpus, output_folder, **changes).items():
-        line += [f"--{key}", json.dumps(value)]
+        line += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
     return line
 
 
