@@ -15,6 +15,10 @@ INTERRUPTED = 130  # exit status of a command stopped by Ctrl-C, as shells have 
 # Seconds between two drawings of a bar: on a terminal, and in a file, where each one
 # is a line that stays.
 ON_TERMINAL, IN_FILE = 0.1, 30.0
+# Warned of when SpeechBrain's loggers are imported: figures that nobody makes here.
+logging.getLogger("speechbrain.utils.train_logger").addFilter(
+    lambda record: "torchvision" not in record.getMessage()
+)
 
 
 @contextmanager
@@ -37,7 +41,8 @@ def plain_errors(advice="The same command resumes"):
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nInterrupted. {advice}", file=sys.stderr)
+        _close_bars()
+        print(f"Interrupted. {advice}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -45,8 +50,15 @@ def plain_errors(advice="The same command resumes"):
     except Exception as error:
         if not explained(error):
             raise
+        _close_bars()
         print(f"error: {message(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _close_bars():
+    """Ends the lines of bars that are still being drawn."""
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
 
 
 def explained(error):

@@ -39,12 +39,15 @@ class CommandLine:
         SpeechBrain's.
     text : str
         The hparams file's.
+    values : dict
+        The hparams that are plain values.
     """
 
     hparams_file: Path
     overrides: dict
     run_opts: RunOptions
     text: str
+    values: dict = None
 
     def resolved(self):
         """Returns the hparams file's text with overrides in, references resolved."""
@@ -111,14 +114,21 @@ def read_command_line(arguments, description):
                 )
             overrides[name] = _value(name, value, defaults[name])
         elif name in RUN_OPTIONS:
-            options[name] = _value(name, value, RUN_OPTIONS[name])
+            options[name] = _unwrapped(_value(name, value, RUN_OPTIONS[name]))
             check_value(name, options[name], RUN_OPTIONS[name])
         else:
             raise unknown(name, [*defaults, *RUN_OPTIONS], path)
     line = CommandLine(path, overrides, _run_opts(path, options), text)
-    for name, value in _plain(path, _resolved(line), defaults).items():
-        if value is not _OBJECT:
-            check_value(name, value, defaults[name])
+    # What is wrong in itself comes first: references may fail because of it.
+    for values in ({**defaults, **overrides}, None):
+        values = _plain(path, _resolved(line)) if values is None else values
+        line.values = {
+            name: _unwrapped(value)
+            for name, value in values.items()
+            if value is not _OBJECT
+        }
+        for name, value in line.values.items():
+            check_value(name, value, defaults.get(name))
     return line
 
 
@@ -128,6 +138,12 @@ _OBJECT = object()  # stands for what a key builds
 def _split(arguments):
     """Returns the words before and between the keys, and each key's value as text."""
     files, given, rest = [], {}, list(arguments)
+    for word in rest:
+        if not word.isprintable():  # stands in for bytes that are no text here
+            raise ValueError(
+                f"{ascii(word)}: expected printable UTF-8 text; rename the file or "
+                "folder, or set LC_ALL=C.UTF-8"
+            )
     while rest:
         word = rest.pop(0)
         if word in ("-h", "--help"):
@@ -163,7 +179,7 @@ def _value(name, text, default):
     if kind.text:
         return text
     try:
-        return YAML(typ="safe").load(text)
+        return YAML().load(text)  # which keeps the style for the record
     except YAMLError as error:
         raise ValueError(
             f"{name}: {text!r} cannot be read; expected {kind.expected}"
@@ -183,16 +199,10 @@ def _read(path):
         raise ValueError(f"{path}: no UTF-8 text, expected YAML ({error})") from error
 
 
-def _plain(path, text, names=None):
+def _plain(path, text):
     """Returns the plain values of a hparams file by key; objects are _OBJECT.
 
-    Arguments
-    ---------
-    path : Path
-        For messages.
-    text : str
-    names : container of str, optional
-        The only keys to return.
+    ``path`` is for messages.
     """
     try:
         content = YAML().load(text)
@@ -203,10 +213,11 @@ def _plain(path, text, names=None):
         raise ValueError(f"{path}: expected keys and values, as in {_known_files()[0]}")
     plain = {}
     for name, value in content.items():
-        if str(name).startswith("__") or names is not None and name not in names:
+        if str(name).startswith("__"):
             continue
         tag = getattr(getattr(value, "tag", None), "value", None) or ""
-        plain[name] = _OBJECT if tag.startswith("!") else _unwrapped(value)
+        built = tag.startswith("!") or isinstance(value, dict) and name not in KEYS
+        plain[name] = _OBJECT if built else value
     return plain
 
 

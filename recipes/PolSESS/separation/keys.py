@@ -93,7 +93,12 @@ STAGES = Kind(
     lambda v: isinstance(v, list) and v and all(isinstance(x, dict) for x in v),
     "a list of stages such as [{epoch: 1, variants: [SER, SE]}]",
 )
+COUNTS = (  # whole numbers, at least 1
+    *("embedded_items", "N_epochs", "early_stop_patience", "nonfinite_patience"),
+    *("batch_size", "test_batch_size", "grad_accumulation_factor"),
+)
 KEYS = {
+    **{name: whole(1) for name in COUNTS},
     "seed": whole(0),
     "data_folder": OPTIONAL_PATH,
     "source_list": OPTIONAL_PATH,
@@ -106,6 +111,10 @@ KEYS = {
     "pack": Kind(
         lambda v: isinstance(v, bool) or TEXT.fits(v), "True, False or a folder"
     ),
+    "curricula": Kind(
+        lambda v: isinstance(v, dict) and set(v) >= set(TASK_TARGETS),
+        f"a curriculum for each of {', '.join(TASK_TARGETS)}",
+    ),
     "curriculum": STAGES,
     "speeds": Kind(
         lambda v: isinstance(v, list) and v and all(_is_number(x) and x > 0 for x in v),
@@ -116,6 +125,7 @@ KEYS = {
     "gain_range": span(),
     "train_items": whole(1, nullable=True),
     "score_workers": whole(0, nullable=True),
+    "lr": number(),
     "weight_decay": number(open_low=False),
     "loss_floor": Kind(
         lambda v: _is_number(v) and v < 0, "a number of dB below 0, or -.inf"

@@ -1,19 +1,12 @@
 """Train loggers: a file always; TensorBoard and Weights & Biases by a key."""
 
-import logging
 import shutil
 from pathlib import Path
 
 from speechbrain.utils.distributed import ddp_broadcast, if_main_process
+from speechbrain.utils.train_logger import TensorboardLogger, WandBLogger
 
 from corpus import keyed
-
-# When imported it warns that it has no torchvision, for figures that nobody makes here.
-logging.getLogger("speechbrain.utils.train_logger").setLevel(logging.ERROR)
-from speechbrain.utils.train_logger import (  # noqa: E402
-    TensorboardLogger,
-    WandBLogger,
-)
 
 
 def start_loggers(hparams, history):
@@ -64,12 +57,20 @@ def _start_wandb(folder):
     try:
         import wandb
     except ImportError as error:
-        raise ImportError("wandb: True needs the package: pip install wandb") from error
-    return WandBLogger(
-        wandb.init,
-        project="PolSESS",
-        name="-".join(folder.parts[-2:]),
-        id=keyed.name(str(folder.resolve())),
-        resume="allow",
-        dir=str(folder),
-    )
+        raise ValueError("wandb: True needs the package: pip install wandb") from error
+    run = None
+    if if_main_process():
+        try:
+            run = wandb.init(
+                project="PolSESS",
+                name="-".join(folder.parts[-2:]),
+                id=keyed.name(str(folder.resolve())),
+                resume="allow",
+                dir=str(folder),
+            )
+        except wandb.errors.Error as error:
+            raise RuntimeError(
+                f"wandb: True, but no run could be started ({error}). Log in with "
+                "`wandb login`, or set WANDB_MODE=offline"
+            ) from error
+    return WandBLogger(lambda: run)

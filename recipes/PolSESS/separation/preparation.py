@@ -36,6 +36,7 @@ def check_hparams(hparams, device):
     Arguments
     ---------
     hparams : dict
+        The plain values.
     device : str or None
         The one asked for; None: a GPU if there is one.
 

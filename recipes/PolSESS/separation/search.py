@@ -10,9 +10,9 @@ import os
 import sys
 import traceback
 from contextlib import contextmanager
-from pathlib import Path
 
 from corpus.atomic import replacing
+from corpus.console import plain_errors
 from corpus.workers import die_with_parent
 
 RESULTS_VARIABLE = "ORION_RESULTS_PATH"
@@ -53,25 +53,19 @@ def report(objective, statistics):
 def reported_failures():
     """Turns exceptions of a trial into reports; a worker's script dies with it.
 
-    Without Oríon, an error that the recipe itself raised ends the script with its
-    message alone; others pass.
+    Without Oríon this is ``plain_errors``.
     """
     if INTERRUPT_VARIABLE in os.environ:  # else a killed worker would leave an orphan
         die_with_parent(os.getppid())
-    try:
-        yield
-    except KeyboardInterrupt:
-        sys.exit(int(os.environ.get(INTERRUPT_VARIABLE, 130)))
-    except Exception as error:
-        if not is_trial():
-            if _is_ours(error):
-                sys.exit(f"error: {error}")
-            raise
-        traceback.print_exc()
-        report(FAILED_OBJECTIVE, {"failure": f"{type(error).__name__}: {error}"})
-
-
-def _is_ours(error):
-    """Returns whether an error was raised, and thus explained, by the recipe."""
-    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
-    return raised_in.is_relative_to(Path(__file__).resolve().parents[1])
+    with plain_errors():
+        try:
+            yield
+        except KeyboardInterrupt:
+            if INTERRUPT_VARIABLE not in os.environ:
+                raise
+            sys.exit(int(os.environ[INTERRUPT_VARIABLE]))
+        except Exception as error:
+            if not is_trial():
+                raise
+            traceback.print_exc()
+            report(FAILED_OBJECTIVE, {"failure": f"{type(error).__name__}: {error}"})

@@ -427,11 +427,11 @@ def provenance(brain, checkpoint):
 def main(arguments):
     """Prepares, trains, tests and exports."""
     line = read_command_line(arguments, __doc__)
+    check_hparams(line.values, line.run_opts.device)
     if not torch.cuda.is_available():
         keep_freed_memory()
     ddp_init_group(line.run_opts)
     hparams = line.load()
-    check_hparams(hparams, line.run_opts.device)
     if not if_main_process():
         run(line, hparams)
         return

@@ -142,7 +142,9 @@ def test_line_of_the_readme_promotes_to_the_straight_run(
     tiny |= {"data_folder": str(corpus), "lr_patience": 0, "scan_engine": "torch"}
     if model != "spmamba":
         del tiny["scan_engine"]
-    flags = [text for k, v in tiny.items() for text in (f"--{k}", json.dumps(v))]
+    flags = []
+    for key, value in tiny.items():
+        flags += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
     binaries = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         f"{line} {shlex.join(flags)}",
