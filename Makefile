@@ -7,7 +7,7 @@ SEPARATION := recipes/PolSESS/separation
 TRIAL := results/dprnn-small/1234
 TRIAL_CORPUS := data/embedded_400_8000
 
-.PHONY: install train test lint bench lock clean
+.PHONY: install train test chaos lint bench lock clean
 
 install: .venv/main.installed
 
@@ -36,6 +36,10 @@ train: install
 
 test: .venv/dev.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Kills training at 300 random moments and at every call to the disk: hours.
+chaos: .venv/dev.installed
+	$(BIN)/python tests/recipes/PolSESS/separation/chaos.py --kills 300 --calls
 
 lint: .venv/dev.installed
 	$(BIN)/ruff check .

@@ -229,10 +229,4 @@ class Plateau(ReduceLROnPlateau):
     @mark_as_loader
     def load(self, path, end_of_epoch):
         """Loads what was saved."""
-        try:
-            vars(self).update(json.loads(Path(path).read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise ValueError(
-                f"{path}: the checkpoint is of a version before 0.4.0 and cannot be "
-                "gone on with. Begin anew in another output_folder"
-            ) from error
+        vars(self).update(json.loads(Path(path).read_text(encoding="utf-8")))
