@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import sys
 import traceback
 from contextlib import contextmanager
@@ -62,21 +63,37 @@ def _close_bars():
 
 
 def explained(error):
-    """Returns whether an error says what the user can mend."""
+    """Returns whether an error says what the user can mend, also one of a worker."""
     if isinstance(error, OSError):
         return True
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and Path(frames[-1].filename).resolve().is_relative_to(RECIPES)
+    remote = _remote_traceback(error)
+    files = re.findall(r'^ *File "(.+)", line', remote, re.MULTILINE)
+    files = files or [frame.filename for frame in _frames(error)]
+    return bool(files) and Path(files[-1]).resolve().is_relative_to(RECIPES)
+
+
+def _frames(error):
+    return traceback.extract_tb(error.__traceback__)
+
+
+def _remote_traceback(error):
+    """Returns the traceback of an error in a worker process as text, or ""."""
+    for text in (getattr(error.__cause__, "tb", ""), str(error)):  # a pool, a loader
+        if "Traceback (most recent call last):" in str(text):
+            return text
+    return ""
 
 
 def message(error):
     """Returns what an error says, with the file that it is about."""
-    if isinstance(error, OSError) and error.filename is not None:
+    text = str(error)
+    if "Traceback (most recent call last):" in text:  # of a loader's worker
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    elif isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             text += ". Make room and give the same command again"
-        return text
-    return str(error)
+    return text
 
 
 def progress_bar(*args, **kwargs):

@@ -55,16 +55,42 @@ def summarise(rows, seed=0, resamples=1000):
     groups[FULL_MIX_GROUP] = rows[rows["variant"].isin(FULL_MIX)]
     if rows["variant"].nunique() > 1:
         groups[MEAN_GROUP] = rows
-    summary = {}
-    for group, members in groups.items():
-        if not len(members):
-            continue
-        interval = _interval_of_means if group == MEAN_GROUP else _interval
-        summary[group] = {"rows": len(members)}
-        for metric in METRICS:
-            generator = keyed.generator(seed, "bootstrap", group, metric)
-            summary[group][metric] = interval(members, metric, generator, resamples)
-    return summary
+    return {
+        group: {
+            "rows": len(members),
+            **describe(
+                members,
+                METRICS,
+                (seed, "bootstrap", group),
+                _interval_of_means if group == MEAN_GROUP else _interval,
+                resamples,
+            ),
+        }
+        for group, members in groups.items()
+        if len(members)
+    }
+
+
+def describe(rows, metrics, key=(), interval=None, resamples=1000):
+    """Returns mean, 95 % interval and number of missing values of each metric.
+
+    Arguments
+    ---------
+    rows : pandas.DataFrame
+        A row per recording, with a column for each metric.
+    metrics : iterable of str
+    key : tuple
+        Of the resampling, to which the metric is added.
+    interval : callable
+        How it is resampled; by default rows are.
+    resamples : int
+        Number of bootstrap samples.
+    """
+    interval = interval or _interval
+    return {
+        metric: interval(rows, metric, keyed.generator(*key, metric), resamples)
+        for metric in metrics
+    }
 
 
 def _interval(rows, metric, generator, resamples):

@@ -8,6 +8,7 @@ import torch
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import SafeRepresenter
 
+from corpus import keyed
 from description import (
     KNOWN_CLASSES,
     PRETRAINER,
@@ -183,6 +184,64 @@ def export_model(hparams_file, modules, folder, provenance):
     partial.rename(folder)
     shutil.rmtree(earlier, ignore_errors=True)
     return folder
+
+
+def load_weights(folder, modules, hparams):
+    """Loads the weights of an export into modules that are to be trained.
+
+    Arguments
+    ---------
+    folder : str or Path
+        What ``export_model`` wrote.
+    modules : dict
+        Those of ``masking.separate``; their weights are replaced.
+    hparams : dict
+        With sample_rate and task.
+
+    Returns
+    -------
+    str
+        A digest of the weights.
+
+    Raises
+    ------
+    ValueError
+        Naming the folder and what is wrong: no export, another rate, number of sources
+        or architecture.
+    """
+    folder = Path(folder)
+    if not (folder / WEIGHTS_FILE).is_file():
+        near = folder / "export"
+        meant = f"; did you mean {near}?" if (near / WEIGHTS_FILE).is_file() else ""
+        raise ValueError(f"init_from: {folder} is no export, as train.py makes{meant}")
+    description = read_description(folder / HPARAMS_FILE)
+    wanted = {
+        "sample_rate": hparams["sample_rate"],
+        "num_spks": num_sources(hparams["task"]),
+    }
+    for key, value in wanted.items():
+        if description.get(key) != value:
+            raise ValueError(
+                f"init_from: {folder} has {key} {description.get(key)}, but this run "
+                f"{value}. Choose the same task and sample_rate"
+            )
+    content = (folder / WEIGHTS_FILE).read_bytes()
+    try:
+        weights = safetensors.torch.load(content)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"init_from: {folder / WEIGHTS_FILE}: {error}") from error
+    held = torch.nn.ModuleDict(modules)
+    shapes = {name: tuple(value.shape) for name, value in held.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in {**shapes, **given}:
+        if shapes.get(name) != given.get(name):
+            raise ValueError(
+                f"init_from: {folder} holds another model: {name} has the shape "
+                f"{given.get(name, 'absent')} there and {shapes.get(name, 'absent')} "
+                "here. Give the hparams file and the sizes of that model"
+            )
+    held.load_state_dict(weights)
+    return keyed.digest(content)
 
 
 def _carry_code(folder):

@@ -35,7 +35,7 @@ from curriculum import Curriculum
 from curve import plot_learning_curve
 from dataset import EpochSampler, collate
 from evaluation import format_table, mean_of_variants, write_results
-from export import export_model
+from export import export_model, load_weights
 from keys import FREE_KEYS, PLAIN
 from loggers import log, start_loggers
 from masking import separate
@@ -348,23 +348,29 @@ class ShownLoader(torch.utils.data.DataLoader):
 
 
 def test(brain, dataset):
-    """Tests the best checkpoint; writes and prints results, returns their source."""
+    """Tests the best checkpoint, or without one the weights of ``init_from``.
+
+    Writes and prints the results, returns their source.
+    """
     hparams = brain.hparams
     best = brain.checkpointer.find_checkpoint(max_key="score")
-    if best is None:
+    meta = {"epoch": 0, "score": None, "items": 0, "seconds": 0.0}
+    if best is not None:
+        meta = best.meta
+        trained = TrainState(hparams.N_epochs, hparams.early_stop_patience)
+        trained.load(best.paramfiles["state"])
+        # What cannot change the scores may differ.
+        here = {"processes": brain.world_size, "precision": brain.precision}
+        trained.settings |= here
+        trained.keep_settings(brain.settings() | here)
+    elif not hparams.weights:
         raise FileNotFoundError(
             f"{hparams.save_folder}: no checkpoint to test. Train first, with the same "
-            "output_folder"
+            "output_folder, or give init_from"
         )
-    trained = TrainState(hparams.N_epochs, hparams.early_stop_patience)
-    trained.load(best.paramfiles["state"])
-    # What it was trained on; whatever else differs cannot change its scores.
-    here = {"processes": brain.world_size, "precision": brain.precision}
-    trained.settings |= here
-    trained.keep_settings(brain.settings() | here)
     loader = brain.fixed_loader(dataset, True, "test")
-    brain.evaluate(loader, max_key="score", progressbar=False)
-    source = provenance(brain, best.meta)
+    brain.evaluate(loader, max_key="score" if best else None, progressbar=False)
+    source = provenance(brain, meta)
     if not if_main_process():
         return source
     rows = {row["id"]: row for row in dataset.rows}
@@ -432,6 +438,11 @@ def main(arguments):
         keep_freed_memory()
     ddp_init_group(line.run_opts)
     hparams = line.load()
+    hparams["weights"] = None
+    if hparams["init_from"]:
+        hparams["weights"] = load_weights(
+            hparams["init_from"], hparams["modules"], hparams
+        )
     if not if_main_process():
         run(line, hparams)
         return
@@ -469,7 +480,7 @@ def run(line, hparams):
     if search.is_trial():  # a search must not see the test set
         return search.report(*trial_result(brain))
     source = test(brain, datasets["test"])
-    if if_main_process():
+    if if_main_process() and source["epoch"]:
         folder = export_model(
             output_folder / "hyperparams.yaml",
             hparams["modules"],

@@ -294,11 +294,13 @@ def test_no_result_of_a_run_is_touched_by_a_refused_command(corpus, tmp_path, ca
     assert files_below(tmp_path) == before
 
 
-def test_unreadable_training_file_is_named(tmp_path):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_training_file_is_named(tmp_path, workers):
     corpus = write_corpus(tmp_path / "tiny", rows=(4, 2, 2))
     path = layer_path(corpus, "train", 2, "scene")
     path.write_bytes(path.read_bytes()[:60])
     changes = {"curriculum": [{"epoch": 1, "variants": ["SR", "S", "R", "C"]}]}
+    changes |= {"num_workers": workers}
     done = run(arguments(corpus, tmp_path / "run", **changes), check=False)
     assert done.returncode == 1 and path.name in done.stdout
     assert "Traceback" not in done.stdout, done.stdout

@@ -99,7 +99,7 @@ PATIENT = {"early_stop_patience": 2, "N_epochs": 9, "lr_patience": 0}
 SCORED = """
 monitored = train.Separation.monitored
 def scored(self, valid_stats):
-    return [-5.0, -4.0, -6.0, -4.5, -1.0, 0.0][self.state.current - 1]
+    return [-5.0, -4.0, -6.0, -4.5, -1.0, 0.0][self.hparams.epoch_counter.current - 1]
 train.Separation.monitored = scored
 """
 AFTER_EPOCH = """
