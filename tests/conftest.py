@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 import speechbrain  # noqa: E402, F401
+from leftovers import pytest_sessionfinish, pytest_sessionstart  # noqa: E402, F401
 from speechbrain.utils.importutils import LazyModule  # noqa: E402
 
 # Hypothesis asks every module for its file, which makes SpeechBrain's lazy modules

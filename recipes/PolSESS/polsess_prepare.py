@@ -7,7 +7,7 @@ A corpus is what the PolSESS generator writes (Kleć, Szklanny, Wieczorkowska, I
 
 and, where the corpus was made by this recipe, corpus_<corpus>_<subset>_provenance.csv
 with the speakers and the original recordings. Unless asked to (verify_audio) nothing
-but the header of one mix a subset is opened; files are looked up in folder listings.
+but the headers of some rows are opened; files are looked up in folder listings.
 
     python polsess_prepare.py DATA_FOLDER SAVE_FOLDER [--pack]
 """
@@ -16,20 +16,24 @@ import argparse
 import json
 import logging
 import os
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import soundfile as sf
-from speechbrain.utils.logger import get_logger
 
+from corpus import keyed
 from corpus.atomic import replacing
 from corpus.audit import STRICT_FINDINGS, audit, describe, describe_defects
+from corpus.console import plain_errors
+from corpus.csvs import check_text
 from corpus.locate import find_csv, provenance_csv, stats
 from corpus.pack import pack_subset, packs_folder
 from corpus.sources import SUBSETS
 from corpus.verify import verify
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 LAYERS = {  # manifest column: (column of the corpus CSV, folder)
     "mix": ("mixFile", "mix"),
@@ -48,6 +52,7 @@ REQUIRED = [
     *("SSR", "sceneOryginalPath", "eventOryginalPath", "sceneClass", "eventClass"),
     *(column for layer, (column, _) in LAYERS.items() if layer not in REVERBS),
 ]
+NUMBERS = ["SSR", *(f"speech{n}{end}" for n in (1, 2) for end in ("Start", "End"))]
 DETAILS = ["indoor", "scene_class", "event_class", "ssr", "speaker1", "speaker2"]
 
 # EMU: SES0005_ses/sent003_bndl/sent003.wav, MLS: audio/6439/5541/6439_5541_000246.flac
@@ -66,6 +71,8 @@ PROVENANCE = {  # column of the provenance CSV: ours
 }
 
 MAX_NAMED = 5  # in an error message
+SAMPLED = 16  # rows of a subset whose headers are opened, or a few less
+MANIFEST_VERSION = 2  # what older ones lack: sample_rate
 
 
 def prepare_polsess(
@@ -151,6 +158,7 @@ def _write_manifests(
     audit_path = save_folder / "audit.json"
     csvs = {subset: find_csv(data_folder, subset) for subset in manifests}
     fingerprint = {
+        "version": MANIFEST_VERSION,
         "data_folder": str(data_folder),
         "sample_rate": sample_rate,
         "strict": strict,
@@ -158,8 +166,8 @@ def _write_manifests(
         "files": stats(csvs, [folder for _, folder in LAYERS.values()]),
     }
     if all(path.exists() for path in (*manifests.values(), audit_path)):
-        report = json.loads(audit_path.read_text(encoding="utf-8"))
-        if report["fingerprint"] == fingerprint:
+        report = _read_audit(audit_path)
+        if report.get("fingerprint") == fingerprint:
             logger.info(f"Manifests in {save_folder} are up to date, nothing to do.")
             _log(report, audit_path)
             return
@@ -169,8 +177,14 @@ def _write_manifests(
 
     tables = {subset: _read_subset(csv, subset) for subset, csv in csvs.items()}
     _check_files_exist(data_folder, tables, csvs)
-    for table in tables.values():  # a corpus has one length, which any mix can tell
-        table["frames"] = _count_frames(data_folder / table["mix"][0], sample_rate)
+    for subset, table in tables.items():
+        table["frames"], odd = _sample_headers(data_folder, table, sample_rate)
+        if odd and not verify_audio:  # which finds them all
+            more = " ..." if len(odd) > MAX_NAMED else ""
+            raise ValueError(
+                f"{'; '.join(odd[:MAX_NAMED])}{more}. Copy or generate it again, or "
+                f"remove its row from {csvs[subset]}; verify_audio names all such files"
+            )
     rows = pd.concat(tables.values())
     report = {"fingerprint": fingerprint, **audit(rows)}
     if verify_audio:
@@ -184,8 +198,18 @@ def _write_manifests(
             _manifest(table, sample_rate).to_csv(part, index=False, encoding="utf-8")
 
 
+def _read_audit(path):
+    """Returns what an audit.json says, nothing if it is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _read_csv(path, columns):
     """Returns the named columns of a CSV as strings, empty where nothing is stated."""
+    check_text(path)
     try:
         table = pd.read_csv(
             path, dtype=str, usecols=lambda name: name in columns, encoding="utf-8-sig"
@@ -242,6 +266,13 @@ def _read_subset(csv, subset):
         raise ValueError(
             f"{csv}: {_row(index)} states no {names}. Fill the cells or remove the row"
         )
+    for column in NUMBERS:
+        wrong = pd.to_numeric(raw[column], errors="coerce").isna()
+        for index in wrong.index[wrong]:  # the first is named
+            raise ValueError(
+                f"{csv}: {_row(index)}, {column}: {raw[column][index]!r}; expected a "
+                "number. Correct or remove the row"
+            )
     table = pd.DataFrame({"subset": subset}, index=raw.index)
     for layer, (column, folder) in LAYERS.items():
         path = f"{subset}/{folder}/" + _base_names(raw[column])
@@ -306,22 +337,73 @@ def _check_files_exist(data_folder, tables, csvs):
         )
 
 
-def _count_frames(path, sample_rate):
-    """Returns the length in samples that a file's header states, its rate checked."""
+def _sample_headers(data_folder, table, sample_rate):
+    """Opens the headers of some rows of a subset.
+
+    Arguments
+    ---------
+    data_folder : Path
+    table : pd.DataFrame
+        The subset's rows.
+    sample_rate : int
+        Hz.
+
+    Returns
+    -------
+    int
+        The length in samples of most of these rows' mixes.
+    list of str
+        The files that are not mono of that rate and length, what was found in them and
+        what expected.
+
+    Raises
+    ------
+    ValueError
+        If no mix can be read, or most are of another rate.
+    """
+    subset, count = table["subset"].iloc[0], len(table)
+    drawn = {keyed.integer("headers", subset, n) % count for n in range(SAMPLED)}
+    rows = table.iloc[sorted({0, *drawn})]
+    headers = {
+        path: _header(data_folder / path)
+        for layer in LAYERS
+        for path in rows[layer]
+        if path
+    }
+    mixes = {path: headers[path] for path in rows["mix"]}
+    known = Counter(found for found in mixes.values() if isinstance(found, tuple))
+    if not known:
+        path, reason = next(iter(mixes.items()))
+        raise ValueError(f"{data_folder / path}: {reason}. Copy or generate it again")
+    # Of as many of either kind the longer ones: files are cut short, not lengthened.
+    (rate, _, frames), _ = max(known.items(), key=lambda item: (item[1], item[0][2]))
+    if rate != sample_rate:
+        path = next(path for path, found in mixes.items() if found[0] == rate)
+        raise ValueError(
+            f"{data_folder / path}: found {rate} Hz, expected {sample_rate} Hz. "
+            f"Pass sample_rate={rate} or a corpus of {sample_rate} Hz"
+        )
+    expected = (sample_rate, 1, frames)
+    text = "{} Hz, {} channel(s), {} samples"
+    odd = [
+        f"{data_folder / path}: "
+        + (found if isinstance(found, str) else f"found {text.format(*found)}")
+        + f", expected {text.format(*expected)}"
+        for path, found in headers.items()
+        if found != expected
+    ]
+    return frames, odd
+
+
+def _header(path):
+    """Returns rate, channels and length in samples of a file, or why it has none."""
     try:
         info = sf.info(path)
     except sf.LibsndfileError as err:
-        raise ValueError(
-            f"{path}: not readable as audio ({err}). Copy or generate it again"
-        ) from err
-    if info.samplerate != sample_rate:
-        raise ValueError(
-            f"{path}: found {info.samplerate} Hz, expected {sample_rate} Hz. "
-            f"Pass sample_rate={info.samplerate} or a corpus of {sample_rate} Hz"
-        )
+        return f"not readable as audio ({err})"
     if info.frames == 0:
-        raise ValueError(f"{path}: has no samples. Copy or generate it again")
-    return info.frames
+        return "has no samples"
+    return info.samplerate, info.channels, info.frames
 
 
 def _manifest(table, sample_rate):
@@ -333,6 +415,7 @@ def _manifest(table, sample_rate):
     ids = stems.where(ordinals == 1, stems + "_" + ordinals.astype(str))
     manifest.insert(0, "ID", ids)
     manifest.insert(1, "duration", table["frames"] / sample_rate)
+    manifest.insert(2, "sample_rate", sample_rate)
     return manifest
 
 
@@ -374,7 +457,7 @@ def _raise_on_defects(report, audit_path):
         )
 
 
-def main():
+def main(arguments):
     """Prepares a corpus from the command line."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("data_folder", help="folder with train, val and test")
@@ -390,12 +473,11 @@ def main():
         metavar="FOLDER",
         help="copy the audio into arrays (default: in DATA_FOLDER/packed)",
     )
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        prepare_polsess(**vars(parser.parse_args()))
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
+    prepare_polsess(**vars(options))
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        sys.exit(main(sys.argv[1:]))

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from corpus.audio import FORMATS
 from corpus.build import RATES, CorpusSettings, build_corpus, claim_corpus, hold_corpus
+from corpus.console import plain_errors
 from corpus.providers import embedded, folder, listed, polsess
 
 
-def parse_arguments(arguments=None):
+def parse_arguments(arguments):
     """Returns the parsed command line."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("out", help="folder to make; the corpus gets its name")
@@ -176,38 +177,31 @@ def describe_split(options):
     return CorpusSettings.split
 
 
-def main(arguments=None):
-    """Makes the corpus; returns the exit status."""
+def main(arguments):
+    """Makes the corpus."""
     options = parse_arguments(arguments)
-    try:
-        settings = CorpusSettings(
-            tuple(options.rows),
-            options.rate,
-            options.seconds,
-            options.seed,
-            options.format,
-            describe_split(options),
-            options.both_rates,
+    settings = CorpusSettings(
+        tuple(options.rows),
+        options.rate,
+        options.seconds,
+        options.seed,
+        options.format,
+        describe_split(options),
+        options.both_rates,
+    )
+    with hold_corpus(options.out, options.shard) as prepared:
+        sources, rejected = make_sources(options)
+        claim_corpus(Path(options.out), sources, settings)
+        prepared()
+        made = build_corpus(
+            options.out,
+            sources,
+            settings,
+            options.workers,
+            rejected=rejected,
+            max_rejected=options.max_rejected,
+            shard=options.shard,
         )
-        with hold_corpus(options.out, options.shard) as prepared:
-            sources, rejected = make_sources(options)
-            claim_corpus(Path(options.out), sources, settings)
-            prepared()
-            made = build_corpus(
-                options.out,
-                sources,
-                settings,
-                options.workers,
-                rejected=rejected,
-                max_rejected=options.max_rejected,
-                shard=options.shard,
-            )
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. The same command goes on from here", file=sys.stderr)
-        return 130
     redrawn = ", ".join(f"{count} {why}" for why, count in made["redrawn"].items())
     print(
         f"{options.out}: {made['rows']} recordings made in {made['seconds']} s (draws "
@@ -220,8 +214,8 @@ def main(arguments=None):
             "This is one shard. When all are made, copy their folders over one another "
             "and give the command again without --shard: it finishes the corpus"
         )
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with plain_errors():
+        sys.exit(main(sys.argv[1:]))

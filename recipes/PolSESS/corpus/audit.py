@@ -99,6 +99,8 @@ def describe(report):
         for subset, count in report["rows"].items()
     ] + [
         f"{report[key]['count']} of {report[key]['of']} {text}"
+        if report[key]["of"]
+        else f"{text}: not known, the corpus names none"
         for key, text in FINDINGS.items()
     ]
 

@@ -25,12 +25,11 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from tqdm import tqdm
-
 from corpus import keyed
 from corpus.atomic import csv_writer, replacing
 from corpus.audio import FORMATS, write_audio
 from corpus.card import CARD, write_card
+from corpus.console import progress_bar
 from corpus.journal import Journal, remove_journals
 from corpus.locks import LOCK, hold
 from corpus.metadata import cells, write_csvs
@@ -275,7 +274,7 @@ def _make_rows(job, journal, workers, progress):
     with (
         worker_pool(workers, _start_worker, job) as pool,
         journal.writing() as keep,
-        tqdm(
+        progress_bar(
             desc=f"{planner.subset}: mixing",
             initial=len(journal.rows) - len(todo),
             total=len(journal.rows),

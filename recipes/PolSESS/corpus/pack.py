@@ -11,6 +11,7 @@ than theirs (some recordings are compared each time) is made anew.
 
 import functools
 import json
+import logging
 import os
 import shutil
 from hashlib import blake2b
@@ -19,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import soundfile
-from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
 from corpus.atomic import replacing
+from corpus.console import progress_bar
 from corpus.locks import hold
 from corpus.workers import worker_pool
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = "pack.json"
 CHUNK = 64  # recordings that a worker holds in memory
@@ -255,8 +256,9 @@ def check_space(folder, samples):
     need, free = 2 * samples, shutil.disk_usage(folder).free
     if need > free:
         raise OSError(
-            f"{folder}: packing takes {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB are "
-            "free. Make room, or pack into another folder: pack=FOLDER"
+            f"{folder}: packing takes {tqdm.format_sizeof(need, 'B')}, but "
+            f"{tqdm.format_sizeof(free, 'B')} are free. Make room, or pack into "
+            "another folder: pack=FOLDER"
         )
 
 
@@ -266,7 +268,7 @@ def _write_layers(folder, files, frames, read, workers):
     check_space(folder, count * frames)
     with (
         worker_pool(workers) as pool,
-        tqdm(desc=f"{folder.name}: packing", total=count, unit="file") as bar,
+        progress_bar(desc=f"{folder.name}: packing", total=count, unit="file") as bar,
     ):
         for layer, paths in files.items():
             with replacing(folder / f"{layer}.npy") as part:

@@ -9,9 +9,8 @@ import os
 from hashlib import blake2b
 from pathlib import Path
 
-from tqdm import tqdm
-
 from corpus.atomic import replacing
+from corpus.console import progress_bar
 from corpus.sources import COARSE, MAX_CHANNELS, RATES, Rejected, read_header
 from corpus.workers import worker_pool
 
@@ -48,7 +47,7 @@ def read_headers(root, paths, workers=None):
     kept = {path: known[path] for path in stamps.keys() - set(new)}
     rejected = []
     if new:
-        bar = tqdm(desc=f"{Path(root).name}: reading headers", total=len(new))
+        bar = progress_bar(desc=f"{Path(root).name}: reading headers", total=len(new))
         with worker_pool(workers) as pool, bar:
             answers = pool.map(_try_header, new, chunksize=CHUNK)
             for path, answer in zip(new, answers, strict=True):

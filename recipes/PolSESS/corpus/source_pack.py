@@ -16,14 +16,14 @@ read differs from what read_segment gives for the same segment in this:
 
 import functools
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
-from speechbrain.utils.logger import get_logger
-from tqdm import tqdm
 
 from corpus import keyed
 from corpus.atomic import replacing
+from corpus.console import progress_bar
 from corpus.locks import hold
 from corpus.pack import check_space, make_folder
 from corpus.plan import Segment
@@ -31,7 +31,7 @@ from corpus.render import FULL_SCALE, DrawAgain, read_segment, resample
 from corpus.sources import ROLES
 from corpus.workers import worker_pool
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 REMEDY = "Start again with pack to pack the sources anew"
 
@@ -239,7 +239,7 @@ def _write_role(folder, role, sources, description, write, workers):
     with (
         replacing(path) as part,
         worker_pool(workers) as pool,
-        tqdm(desc=f"packing {role}", total=len(files), unit="file") as bar,
+        progress_bar(desc=f"packing {role}", total=len(files), unit="file") as bar,
     ):
         shape = (description["samples"],)
         empty = np.lib.format.open_memmap(part, "w+", np.int16, shape)

@@ -1,12 +1,12 @@
 """The source list: the recordings that corpora are made of, one per row of a CSV."""
 
-import csv
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import soundfile
 
 from corpus.atomic import csv_writer
+from corpus.csvs import read_rows
 from corpus.tables import event_classes, scene_classes
 
 SUBSETS = ("train", "val", "test")
@@ -205,12 +205,7 @@ def read_sources(path, measure=None):
         Naming file, row and what was expected.
     """
     folder = Path(path).resolve().parent
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path}: columns missing: {', '.join(missing)}")
-        rows = list(reader)
+    rows = read_rows(path, REQUIRED, ", ".join(REQUIRED))
     paths = [(folder / row["path"].replace("\\", "/")).as_posix() for row in rows]
     headers = measure(paths) if measure else {}
     sources = []

@@ -1,14 +1,15 @@
 """Opens every file of a corpus and finds the audio that is not what it should be."""
 
+import functools
 import hashlib
-import os
 
 import numpy as np
 import pandas as pd
 import soundfile as sf
-from tqdm.contrib.concurrent import process_map
 
+from corpus.console import progress_bar
 from corpus.render import FULL_SCALE, LIMIT
+from corpus.workers import worker_pool
 
 PEAK = LIMIT * FULL_SCALE  # of PolSESS' hard limiter, in 16-bit samples
 MAX_EXAMPLES = 20
@@ -38,16 +39,11 @@ def verify(data_folder, rows, layers, sample_rate, workers=None):
         are defects but repeated_clean_files, whose rows say that they use one segment:
         sound if the partners differ, and a duplicated row of the audit otherwise.
     """
-    results = process_map(
-        _check_row,
-        [data_folder] * len(rows),
-        rows[list(layers)].to_dict("records"),
-        [sample_rate] * len(rows),
-        rows["frames"].tolist(),
-        max_workers=workers or os.cpu_count(),
-        chunksize=16,
-        desc="verify_audio",
-    )
+    check = functools.partial(_check_row, data_folder, sample_rate)
+    files = rows[list(layers)].to_dict("records")
+    with worker_pool(workers) as pool:
+        checked = pool.map(check, files, rows["frames"].tolist(), chunksize=16)
+        results = list(progress_bar(checked, "verify_audio", len(rows), unit="rec"))
     findings = [finding for found, _ in results for finding in found]
     clean = [
         {"file": file, "segment": segment, "digest": digests[file]}
@@ -64,7 +60,7 @@ def verify(data_folder, rows, layers, sample_rate, workers=None):
     return report
 
 
-def _check_row(data_folder, files, sample_rate, frames):
+def _check_row(data_folder, sample_rate, files, frames):
     """Returns a row's findings (kind, file, text) and its clean files' digests."""
     findings, samples, digests = [], {}, {}
     for layer, file in files.items():

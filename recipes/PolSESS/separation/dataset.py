@@ -199,10 +199,16 @@ class VariantDataset(MixtureDataset):
 def _read_wav(row, name):
     try:
         with soundfile.SoundFile(row[name]) as file:
+            found, rate = (file.samplerate, file.channels), int(row["sample_rate"])
+            if found != (rate, 1):
+                raise ValueError(
+                    "found {} Hz and {} channel(s), ".format(*found)
+                    + f"expected {rate} Hz and 1"
+                )
             if file.subtype == "PCM_16":  # quicker than to have it converted
                 return file.read(dtype="int16")
             return file.read(dtype="float32") / STEP
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, ValueError) as error:
         raise RuntimeError(
             f"{row[name]} (row {row['id']}, layer {name}) cannot be read: {error}. "
             "Check the corpus with verify_audio: True"

@@ -1,27 +1,30 @@
 #!/usr/bin/env python3
-"""Runs a study, or goes on with it: searches and validations that depend on each other.
+"""Runs or resumes a study: searches and validations that depend on each other.
 
     python study.py sweeps/fast.yaml --data_folder /path/to/PolSESS --workers 2
 
-Started again with the same command it goes on; started on several machines that share
-the database and the folder, they work together. ``--key value`` overrides a setting of
-all trials.
+The same command resumes it; started on several machines that share the database and the
+folder, they work together. ``--key value`` overrides a setting of all trials.
 """
 
 import argparse
+import functools
 import multiprocessing
 import os
 import shlex
 import sys
+from hashlib import blake2b
 from pathlib import Path
 
 import yaml
 
 from corpus.atomic import replacing
+from corpus.console import INTERRUPTED, plain_errors
+from corpus.locate import find_csv
 from corpus.locks import hold
+from corpus.sources import SUBSETS
 from corpus.workers import die_with_parent
 from studies.plan import read_study
-from studies.stages import FIXED
 
 MISSING = (
     "Studies need Oríon, the extra [hpo]: pip install -e '.[hpo]' in the root of the "
@@ -32,7 +35,10 @@ MISSING = (
 def main(arguments):
     """Runs, shows or explains a study."""
     parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], allow_abbrev=False
+        description=__doc__.partition("\n")[0],
+        epilog="--KEY VALUE pairs override settings of all trials, as in "
+        "--data_folder /path/to/PolSESS",
+        allow_abbrev=False,
     )
     parser.add_argument("study", help="YAML, such as sweeps/fast.yaml")
     parser.add_argument("--scale", help="YAML of factors that make it smaller")
@@ -45,20 +51,18 @@ def main(arguments):
     options, rest = parser.parse_known_args(arguments)
     if options.workers < 1:
         parser.error("--workers: expected 1 or more")
+    study = read_study(options.study, options.scale, _overrides(rest))
     try:
-        study = read_study(options.study, options.scale, _overrides(rest))
         if options.dry_run:
             show_plan(study, options.seconds_per_example)
         elif options.status:
             show_status(study)
         else:
             run(study, options.workers)
-    except KeyboardInterrupt:
-        sys.exit("Interrupted; the same command goes on")
     except ModuleNotFoundError as error:
-        sys.exit(MISSING if error.name.startswith("orion") else str(error))
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.exit(f"error: {error}")
+        if not error.name.startswith("orion"):
+            raise
+        raise ValueError(MISSING) from error
 
 
 def _overrides(rest):
@@ -70,8 +74,21 @@ def _overrides(rest):
             raise ValueError(
                 f"{key}: expected STUDY.yaml first, then --KEY VALUE pairs"
             )
-        pairs[key[2:]] = yaml.safe_load(value if has_value else rest.pop(0))
+        if key[2:] in pairs:
+            raise ValueError(f"{key} is given twice. Keep one")
+        pairs[key[2:]] = _value(key, value if has_value else rest.pop(0))
     return pairs
+
+
+def _value(key, text):
+    """Returns what a text says as YAML; what is text there is taken as it stands."""
+    if not text.strip():
+        raise ValueError(f"{key} is empty; expected a value, or null for none")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return text if isinstance(value, str) else value
 
 
 def run(study, workers):
@@ -110,37 +127,77 @@ def _run_workers(study, workers):
     if killed:
         print(f"{len(killed)} of {workers} workers were killed (signals {killed})")
     if not any(code == 0 for code in codes):
-        raise RuntimeError("no worker came to the end; the same command goes on")
+        raise RuntimeError("No worker came to the end. The same command resumes")
 
 
 def _work_as_child(study, parent):
     from studies.worker import work
 
     die_with_parent(parent)
-    try:
-        work(study)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.exit(f"error: {error}")
+    with plain_errors():
+        try:
+            work(study)
+        except KeyboardInterrupt:  # which the first process tells of
+            sys.exit(INTERRUPTED)
 
 
 def _keep_record(study):
-    """Writes study.yaml, or refuses to go on with another study in its folder."""
+    """Writes study.yaml, or refuses to resume another study in its folder."""
     path = study.folder / "study.yaml"
+    folders = [stage.settings.get("data_folder") for stage in study.stages]
+    recordings = [dict(_recordings(folder)) for folder in folders]
+    now = {**study.record, "recordings": recordings}
     with hold(study.folder, wait=True, name=".ledger.lock"):
-        if path.is_file():
-            before = yaml.safe_load(path.read_text(encoding="utf-8"))
-            if before != yaml.safe_load(yaml.safe_dump(study.record)):
-                raise ValueError(
-                    f"{path} differs from what is asked for now, in "
-                    f"{', '.join(_differences(before, study.record))}. Give the study "
-                    f"another `name:` to begin anew, or remove {study.folder}"
-                )
+        if not path.is_file():
+            with replacing(path) as temporary:
+                text = yaml.safe_dump(now, sort_keys=False, width=88)
+                temporary.write_text(text, encoding="utf-8")
             return
-        with replacing(path) as temporary:
-            text = yaml.safe_dump(study.record, sort_keys=False, width=88)
-            temporary.write_text(text, encoding="utf-8")
+        before = _read_record(path)
+        begun_with = before.pop("recordings")
+        if before != yaml.safe_load(yaml.safe_dump(study.record)):
+            raise ValueError(
+                f"{path} differs from what is asked for now, in "
+                f"{', '.join(_differences(before, study.record))}. Give the study "
+                f"another `name:` to begin anew, or remove {study.folder}"
+            )
+        for stage, then, here in zip(study.stages, begun_with, recordings, strict=True):
+            if then["digest"] != here["digest"]:
+                raise ValueError(
+                    f"{path}: {stage.name} was begun with other recordings, of "
+                    f"{then['data_folder']}, found {here['data_folder']}. Give "
+                    "the data_folder of the study's other trials, or the study another "
+                    "`name:` to begin anew"
+                )
+
+
+def _read_record(path):
+    """Returns what study.yaml of a study's folder says."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        [entry["digest"] for entry in found["recordings"]]
+    except (yaml.YAMLError, ValueError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"{path}: is no record of a study ({error}). Remove {path.parent}, or give "
+            "the study another `name:`"
+        ) from error
+    return found
+
+
+@functools.cache
+def _recordings(data_folder):
+    """Returns a corpus' folder, and what tells it apart wherever it is."""
+    if data_folder is None:
+        return {"data_folder": None, "digest": None}  # the embedded corpus
+    folder = Path(data_folder).resolve()
+    csvs = []
+    for subset in SUBSETS:
+        try:
+            csvs.append(find_csv(folder, subset).read_bytes())
+        except FileNotFoundError:  # train.py says so, should it need it
+            csvs.append(os.fsencode(folder))
+    digest = blake2b(b"".join(csvs), digest_size=8).hexdigest()
+    return {"data_folder": str(folder), "digest": digest}
 
 
 def _differences(before, now):
@@ -162,7 +219,7 @@ def _leaves(value, where=""):
 
 
 def show_plan(study, seconds_per_example):
-    """Prints the command of each stage's trials and what they cost at most."""
+    """Prints what each stage has, what it costs, and the command of a trial of it."""
     total = 0
     for stage in study.stages:
         cost = stage.cost()
@@ -171,23 +228,31 @@ def show_plan(study, seconds_per_example):
         after = f", after {', '.join(stage.needs)}" if stage.needs else ""
         print(f"# {stage.name}: {trials} trials ({stage.algorithm}){after}")
         print(f"#   at most {_examples(cost, seconds_per_example)}")
-        params = _placeholders(stage)
-        folder = study.folder / "runs" / "RUN"
-        line = shlex.join(["python", *study.command(stage, params, folder)])
-        print(line, end="\n\n")
+        varied, example = _varied(study, stage)
+        for key, values in varied.items():
+            print(f"#   {key}: {values}")
+        print("# such as" if varied else "# that is")
+        folder = study.run_folder(stage, example)
+        print(
+            shlex.join(["python", *study.command(stage, example, folder)]), end="\n\n"
+        )
     print(f"# in all at most {_examples(total, seconds_per_example)}")
 
 
-def _placeholders(stage):
-    if stage.algorithm == FIXED:
-        found = dict(stage.runs["grid"])
-        if stage.runs["top"]:
-            best = f"the best of {stage.runs['top']['stages']}"
-            found = {"top": best, **found}
-        if stage.seeds:
-            found["seed"] = stage.seeds
-        return found
-    return {key: str(prior) for key, prior in stage.search["space"].items()}
+def _varied(study, stage):
+    """Returns what a stage varies, in words, and one of its trials' params."""
+    if stage.search:
+        space = stage.search["space"]
+        words = {key: str(prior) for key, prior in space.items()}
+        return words, {key: prior.middle() for key, prior in space.items()}
+    words, example = {}, {}
+    if top := stage.runs["top"]:
+        _, example = _varied(study, study.stage(top["stages"][0]))
+        best = f"{top['count']} best of {', '.join(top['stages'])}"
+        words = {", ".join(example): f"those of the {best}"}
+    grid = stage.runs["grid"] | ({"seed": stage.seeds} if stage.seeds else {})
+    words |= {key: ", ".join(map(str, values)) for key, values in grid.items()}
+    return words, example | {key: values[0] for key, values in grid.items()}
 
 
 def _examples(cost, seconds_per_example):
@@ -206,15 +271,19 @@ def show_status(study):
 
     if not (study.folder / "study.yaml").is_file():
         print(f"{study.name}: not begun")
+        for path in sorted(study.folder.parent.glob(f"{study.name}-*/study.yaml")):
+            print(f"  but {path.parent} is: give the --scale that it was begun with")
         return
     storage = Storage(study)
-    table = ledger(study, storage)
+    with storage.explained():
+        table = ledger(study, storage)
+        finished = {stage.name: storage.finished(stage) for stage in study.stages}
     print(f"{study.name}: {study.folder}")
     for stage in study.stages:
         rows = table[table["stage"] == stage.name]
         counts = rows["status"].value_counts()
         state = "open" if len(rows) else "not begun"
-        if storage.finished(stage):
+        if finished[stage.name]:
             state = "finished"
         line = f"  {stage.name}: {state}, {counts.get('completed', 0)} completed"
         for status in ("failed", "running", "waiting"):
@@ -233,4 +302,5 @@ def show_status(study):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with plain_errors():
+        sys.exit(main(sys.argv[1:]))

@@ -11,12 +11,13 @@ import pytest
 import soundfile as sf
 from speechbrain.dataio.dataio import load_data_csv
 
+import polsess_prepare
 from polsess_prepare import LAYERS, prepare_polsess
 from polsess_prepare import __file__ as prepare_file
 from tiny_corpus import SPEECH, csv_path, layer_path, plant, read_rows, write_rows
 
 COLUMNS = (
-    "ID,duration,mix,s1,s2,scene,event,ev_reverb,sp1_reverb,sp2_reverb,"
+    "ID,duration,sample_rate,mix,s1,s2,scene,event,ev_reverb,sp1_reverb,sp2_reverb,"
     "indoor,scene_class,event_class,ssr,speaker1,speaker2"
 )
 
@@ -63,12 +64,68 @@ def test_repeated_mix_gets_an_ordinal(corpus, prepare, manifests):
     assert [name.removeprefix(ids[0]) for name in ids[3:]] == ["_2", "_3"]
 
 
-def test_only_the_first_mix_is_opened(corpus, prepare, load):
-    firsts = {layer_path(corpus, name, 0, "mix") for name in ("train", "val", "test")}
-    for wav in set(corpus.rglob("*.wav")) - firsts:
-        wav.write_bytes(b"")
+def test_headers_of_a_few_rows_are_opened_and_no_audio(
+    corpus, prepare, load, monkeypatch
+):
+    opened, header = [], sf.info
+
+    def info(path):
+        opened.append(path)
+        return header(path)
+
+    monkeypatch.setattr(sf, "info", info)
+    monkeypatch.setattr(sf, "read", None)
+    monkeypatch.setattr(polsess_prepare, "SAMPLED", 2)
     prepare()
     assert len(load("train")) == 6
+    mixes = {path for path in opened if path.parent.name == "mix"}
+    assert 3 <= len(mixes) <= 3 * 3
+    opened.clear()
+    prepare()  # up to date
+    assert not opened
+
+
+@pytest.mark.parametrize("layer", ["mix", "s2", "scene"])
+@pytest.mark.parametrize(
+    "shape, rate, found",
+    [
+        ((2000,), 16000, "16000 Hz, 1 channel(s), 2000 samples"),
+        ((2000, 8), 8000, "8000 Hz, 8 channel(s), 2000 samples"),
+        ((1000,), 8000, "8000 Hz, 1 channel(s), 1000 samples"),
+    ],
+)
+def test_odd_file_is_named_and_the_sound_ones_are_not(
+    corpus, prepare, manifests, layer, shape, rate, found
+):
+    odd = layer_path(corpus, "train", 0, layer)
+    sf.write(odd, np.zeros(shape), rate)
+    with pytest.raises(ValueError) as error:
+        prepare()
+    expected = "expected 8000 Hz, 1 channel(s), 2000 samples"
+    assert f"{odd.name}: found {found}, {expected}" in str(error.value)
+    assert str(error.value).count("found") == 1
+    assert not list(manifests.iterdir())
+
+
+@pytest.mark.parametrize(
+    "column, cell", [("SSR", "loud"), ("speech1Start", "x"), ("speech2End", "1-2")]
+)
+def test_cell_that_is_no_number(corpus, prepare, column, cell):
+    rows = read_rows(corpus, "val")
+    rows.loc[1, column] = cell
+    write_rows(corpus, "val", rows)
+    message = rf"val_final.csv: row 2 \(line 3\), {column}: '{cell}'; expected a number"
+    with pytest.raises(ValueError, match=message):
+        prepare()
+
+
+def test_nul_byte(corpus, prepare):
+    path = csv_path(corpus, "test")
+    lines = path.read_bytes().splitlines()
+    lines[2] = lines[2][:5] + b"\0" + lines[2][5:]
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(ValueError, match="test_final.csv, line 3: holds a NUL"):
+        prepare()
 
 
 def test_old_corpora_and_windows_paths(corpus, prepare, load):
@@ -174,8 +231,8 @@ def test_wrong_rate(corpus, prepare):
 
 
 def test_rate_of_each_subset_counts(corpus, prepare):
-    path = layer_path(corpus, "test", 0, "mix")
-    sf.write(path, np.zeros(100), 16000)
+    for row in range(3):
+        sf.write(layer_path(corpus, "test", row, "mix"), np.zeros(100), 16000)
     with pytest.raises(ValueError, match="sample_rate=16000"):
         prepare()
 

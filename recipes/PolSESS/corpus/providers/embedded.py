@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import soundfile
-from tqdm import tqdm
 
 from corpus import keyed
 from corpus.audio import write_audio
+from corpus.console import progress_bar
 from corpus.providers.embedded_sounds import SOUNDS, make_sound
 from corpus.providers.embedded_speech import SAMPLE_RATE, sentences, speakers, utterance
 from corpus.sources import SUBSETS, Source
@@ -69,7 +69,8 @@ def make_sources(
     make = partial(_make, Path(folder))
     with worker_pool(workers) as pool:
         made = pool.map(make, jobs, chunksize=8)
-        return list(tqdm(made, "embedded sources", len(jobs), unit="file"))
+        bar = progress_bar(made, "embedded sources", len(jobs), unit="file")
+        return list(bar)
 
 
 def _speech(seed, num_speakers, utterances_per_speaker):

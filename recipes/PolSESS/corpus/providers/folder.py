@@ -8,7 +8,6 @@ the first dash count as parts of one original recording, unless the column recor
 says otherwise.
 """
 
-import csv
 import logging
 import os
 from collections import defaultdict
@@ -16,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from corpus import keyed
+from corpus.csvs import read_rows
 from corpus.scan import check_rejected, read_headers
 from corpus.sources import MEASURED, SUBSETS, Source, check
 
@@ -77,17 +77,7 @@ def make_sources(
             f"{path}: no manifest. Expected a CSV with the columns path, role, class, "
             "speaker"
         )
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8 text ({error})") from error
-    columns = list(rows[0]) if rows else []
-    if "path" not in columns:
-        raise ValueError(
-            f"{path}: expected rows with the columns path, role, class, speaker, "
-            f"separated by commas; found the columns {columns}"
-        )
+    rows = read_rows(path, ["path"], "path, role, class, speaker")
     if min(split) < 0 or not split[0]:
         raise ValueError(f"split {split}: expected shares, that of train above 0")
     named = {name for row in rows for name in _classes(row)}

@@ -1,5 +1,6 @@
 """Reads a study: a YAML of stages, made smaller by a scale if there is one."""
 
+import difflib
 import math
 import re
 from copy import deepcopy
@@ -21,11 +22,12 @@ POSITIVE = (lambda v: _is(v, (int, float)) and v > 0, "a number above 0")
 SHARE = (lambda v: _is(v, (int, float)) and 0 < v <= 1, "a number above 0, at most 1")
 NOT_NEGATIVE = (lambda v: _is(v, (int, float)) and v >= 0, "a number, at least 0")
 FLAG = (lambda v: isinstance(v, bool), "True or False")
-MAPPING = (lambda v: isinstance(v, dict), "keys and values")
+MAPPING = (
+    lambda v: isinstance(v, dict) and all(isinstance(key, str) for key in v),
+    "keys and values",
+)
 GRID = (
-    lambda v: (
-        isinstance(v, dict) and all(isinstance(x, list) and x for x in v.values())
-    ),
+    lambda v: MAPPING[0](v) and all(isinstance(x, list) and x for x in v.values()),
     "keys with lists of values",
 )
 SEEDS = (
@@ -33,7 +35,12 @@ SEEDS = (
     "a list of whole numbers",
 )
 QUANTILES = (
-    lambda v: isinstance(v, list) and len(v) == 2 and 0 <= v[0] < v[1] <= 1,
+    lambda v: (
+        isinstance(v, list)
+        and len(v) == 2
+        and all(_is(x, (int, float)) for x in v)
+        and 0 <= v[0] < v[1] <= 1
+    ),
     "two numbers from 0 to 1, such as [0.1, 0.9]",
 )
 NAMES = (
@@ -49,23 +56,26 @@ STAGES = (
     "a list of stages, each of keys and values",
 )
 SETS = (
-    lambda v: isinstance(v, list) and all(isinstance(x, dict) and x for x in v),
+    lambda v: isinstance(v, list) and all(MAPPING[0](x) and x for x in v),
     "a list of settings, such as [{optimizer: adam}, {optimizer: sgd}]",
 )
-ANY = (lambda v: True, "")
+TEXT = (lambda v: isinstance(v, str) and v.strip(), "a text")
+# Keys of which a study makes its own: a run has a folder that is named after what it
+# computes, and is trained before it is tested.
+RESERVED = ("output_folder", "save_folder", "test_only")
 
 # Key -> default and what it must be; None is allowed where it is the default.
 STUDY = {
     "name": (None, NAME),
-    "hparams": (None, ANY),
+    "hparams": (None, TEXT),
     "settings": ({}, MAPPING),
-    "database": (None, ANY),
+    "database": (None, TEXT),
     "for_each": (None, SETS),
     "stages": ([], STAGES),
 }
 STAGE = {
     "name": ("", NAME),
-    "hparams": (None, ANY),
+    "hparams": (None, TEXT),
     "settings": ({}, MAPPING),
     "search": (None, MAPPING),
     "runs": (None, MAPPING),
@@ -145,6 +155,7 @@ def read_study(path, scale=None, overrides=None):
             name = f"{name}-{factors['name'] or Path(scale).stem}"
         built = []
         for stage in stages:
+            _check_counts(stage)
             _scale(stage, factors)
             stage["settings"] |= factors["settings"]
             stage["settings"] |= factors["models"].get(_stem(stage["hparams"]), {})
@@ -159,15 +170,17 @@ def read_study(path, scale=None, overrides=None):
         ],
     }
     folder = Path("results") / name
-    database = content["database"] or str(folder / "orion.pkl")
+    database = content["database"] or str(folder / "orion.json")
     return Study(name, folder, database, tuple(built), record)
 
 
 def _load(path):
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, ValueError) as error:  # not UTF-8, month 13
         raise ValueError(f"{path} is no YAML: {error}") from None
+    if content is None:
+        raise ValueError(f"{path} is empty; sweeps/README.md says what to write")
     return _with_numbers(content)
 
 
@@ -263,6 +276,14 @@ def _as_list(value):
     return value if isinstance(value, list) else [value]
 
 
+def _check_counts(stage):
+    """Raises ValueError for numbers that a scale would turn into others."""
+    where, settings = f"stage {stage['name']}", stage["settings"]
+    for key in ("N_epochs", "train_items"):
+        if settings.get(key) is not None and not WHOLE[0](settings[key]):
+            raise ValueError(f"{where}, {key}: {settings[key]!r}; expected {WHOLE[1]}")
+
+
 def _scale(stage, factors):
     """Multiplies a stage's numbers; none becomes less than it may be."""
     settings, search, runs = stage["settings"], stage["search"], stage["runs"]
@@ -271,7 +292,7 @@ def _scale(stage, factors):
         (EPOCH_KEYS, factors["N_epochs"]),
     ):
         for key in keys:
-            if _is(settings.get(key), (int, float)):
+            if _is(settings.get(key), (int, float)) and settings[key] > 0:
                 settings[key] = _times(settings[key], factor)
     if search and search["trials"]:
         search["trials"] = _times(search["trials"], factors["trials"], search["base"])
@@ -304,9 +325,8 @@ def _stage(raw, earlier):
         raise ValueError(f"{where}: each stage needs a name of its own")
     if (search is None) == (runs is None):
         raise ValueError(f"{where}: expected either search or runs")
+    _check_counts(raw)
     epochs = raw["settings"].get("N_epochs")
-    if epochs is not None and not WHOLE[0](epochs):
-        raise ValueError(f"{where}, N_epochs: {epochs!r}; expected {WHOLE[1]}")
     needs = [other for part in _references(raw) for other in part["stages"]]
     for other in needs:
         if other not in before:
@@ -334,7 +354,7 @@ def _space(where, search, before):
                 f"{where}: narrows the space of {parent.name}, which is no search"
             )
         space = {**parent.search["space"], **space}
-    unsearchable = {"seed", "N_epochs", "output_folder"} & set(space)
+    unsearchable = {"seed", "N_epochs"} & set(space)
     if not space or unsearchable:
         found = f"{', '.join(unsearchable)} cannot be searched" if space else "no keys"
         raise ValueError(f"{where}, space: {found}")
@@ -357,12 +377,25 @@ def _check_search(where, search, epochs):
 
 def _check_hparams(where, hparams, keys):
     """Raises ValueError if the hparams file lacks a key that the stage sets."""
-    path = Path(str(hparams))
+    if hparams is None:
+        raise ValueError(f"{where}: names no hparams, such as hparams/dprnn.yaml")
+    path = Path(hparams)
     if not path.is_file():
         raise ValueError(
             f"{where}: hparams {hparams} is no file (seen from {Path.cwd()})"
         )
-    known = re.findall(r"^(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
-    unknown = sorted(keys - set(known))
-    if unknown:
-        raise ValueError(f"{where}: {hparams} has no key {', '.join(unknown)}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: {hparams} is no YAML: {error}") from None
+    known = re.findall(r"^(\w+):", text, re.MULTILINE)
+    for key in sorted(keys):
+        if key in RESERVED:
+            raise ValueError(
+                f"{where}: {key} cannot be set: runs have folders of their own in "
+                "results/<name of the study> (`name:` is another)"
+            )
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{where}: {hparams} has no key {key}{meant}")

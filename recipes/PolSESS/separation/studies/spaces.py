@@ -61,7 +61,7 @@ class Prior:
                 log = {"uniform": False, "loguniform": True}[name]
                 prior = cls(float(low), float(high), log, integer)
             valid = prior.choices or (low < high and not (log and low <= 0))
-            if options or not valid:
+            if options or not valid or call.func.id != "f":
                 raise ValueError
         except (AttributeError, SyntaxError, TypeError, ValueError, KeyError):
             raise ValueError(f"space, {key}: {text!r} is no prior; {EXAMPLE}") from None
@@ -75,6 +75,17 @@ class Prior:
         if self.integer:
             return f"{name}({self.low:.0f}, {self.high:.0f}, discrete=True)"
         return f"{name}({self.low:.6g}, {self.high:.6g})"
+
+    def middle(self):
+        """Returns a value from the middle of the bounds, or the first choice."""
+        if self.choices is not None:
+            return self.choices[0]
+        if self.integer:
+            return round((self.low + self.high) / 2)
+        middle = (self.low + self.high) / 2
+        if self.log:
+            middle = math.sqrt(self.low * self.high)
+        return float(f"{middle:.3g}")
 
     def unit(self, value):
         """Returns where a value lies within the bounds, 0..1, in log where log is."""

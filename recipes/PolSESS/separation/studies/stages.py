@@ -132,6 +132,16 @@ class Study:
         """Returns a stage by its name."""
         return next(stage for stage in self.stages if stage.name == name)
 
+    def varied(self, stage):
+        """Returns the keys that trials of a stage may set, as a set."""
+        keys = {"seed", "N_epochs"}
+        if stage.search:
+            return keys | set(stage.search["space"])
+        top = stage.runs["top"]
+        for name in top["stages"] if top else ():
+            keys |= self.varied(self.stage(name))
+        return keys | set(stage.runs["grid"])
+
     def run_folder(self, stage, params):
         """Returns the output folder of a trial.
 

@@ -6,6 +6,7 @@ import re
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 # How often a worker says that its trial is alive; after five times this, another takes
 # it up. Oríon reads the variable when it is imported; its own default is ten minutes.
@@ -13,8 +14,9 @@ os.environ.setdefault("ORION_HEARTBEAT", "30")
 
 with warnings.catch_warnings():  # it uses pkg_resources
     warnings.simplefilter("ignore")
+    import orion.core
     from orion.client.experiment import ExperimentClient
-    from orion.core.io.database import DuplicateKeyError
+    from orion.core.io.database import DatabaseError, DuplicateKeyError
     from orion.core.io.experiment_builder import ExperimentBuilder
     from orion.core.utils.exceptions import (
         CompletedExperiment,
@@ -26,6 +28,7 @@ with warnings.catch_warnings():  # it uses pkg_resources
     from orion.storage.base import LockAcquisitionTimeout
 
     import studies.algorithms  # noqa: F401  (makes them known to Oríon)
+    from studies.database import REMEDY, Documents, NotPlainError
 
 from corpus import keyed
 from search import result
@@ -34,6 +37,7 @@ from studies import selection
 logging.getLogger("orion").setLevel(logging.ERROR)
 ENOUGH_FAILED = 3  # failures in a stage without a score: something is wrong with all
 UNLIMITED = 10**9
+MISSED_BEATS = 5  # signs of life, after which Oríon counts a trial as lost
 DONE = ("completed", "failed")
 # Where nothing runs, how often a suggestion is asked for: after a full disk or a kill
 # an algorithm may first draw again what is there already.
@@ -83,13 +87,18 @@ class Storage:
 
     def __init__(self, study):
         self.study = study
-        settings = {"type": "legacy", "database": _database(study)}
-        try:
-            self.builder = ExperimentBuilder(settings)
-        except RuntimeError as error:
-            raise RuntimeError(f"{study.database}: {error}") from error
+        with self.explained():
+            self.builder = ExperimentBuilder(Documents(_database(study)))
         self._experiments, self._clients = {}, {}
         self._used_up = set()
+
+    @contextmanager
+    def explained(self):
+        """Names the database in Oríon's errors about it."""
+        try:
+            yield
+        except DatabaseError as error:
+            raise RuntimeError(f"{self.study.database}: {error}") from error
 
     def _name(self, stage):
         return f"{self.study.name}.{stage.name}.{self.study.digest}"
@@ -109,8 +118,29 @@ class Storage:
         experiment = self._experiment(stage)
         if experiment is None:
             return []
-        trials = [_trial(stage, trial) for trial in experiment.fetch_trials()]
+        found = experiment.fetch_trials()
+        self._check_params(stage, found)
+        trials = [_trial(stage, trial) for trial in found]
         return sorted(trials, key=lambda t: (t.ended is None, str(t.ended), t.id))
+
+    @property
+    def patience(self):
+        """Seconds without a sign of life after which a trial is taken up by others."""
+        return MISSED_BEATS * orion.core.config.worker.heartbeat
+
+    def running(self, stage):
+        """Returns the ids of a stage's trials that some worker runs, or did."""
+        return [t.id for t in self.trials(stage) if t.status == "running"]
+
+    def _check_params(self, stage, trials):
+        """Raises ValueError if trials set what the stage does not: keys of commands."""
+        keys = self.study.varied(stage)
+        for trial in trials:
+            strangers = sorted(set(trial.params) - keys)
+            if strangers:
+                raise self.builder.storage.foreign(
+                    f"a trial of {stage.name}", f"it sets {', '.join(strangers)}"
+                )
 
     def finished(self, stage):
         """Returns whether a stage has all its trials, none of them running."""
@@ -185,7 +215,9 @@ class Storage:
         with self._stale_lock_released(stage), suppress(ReservationRaceCondition):
             for _ in range(DRAWS):
                 try:
-                    return client.suggest()
+                    trial = client.suggest()
+                    self._check_params(stage, [trial])
+                    return trial
                 except (CompletedExperiment, WaitingForTrials):
                     if any(trial.status not in DONE for trial in trials):
                         return None
@@ -213,6 +245,9 @@ class Storage:
         """
         try:
             yield
+        except NotPlainError as error:
+            what = f"the state of {stage.name}'s algorithm"
+            raise self.builder.storage.foreign(what, error) from error
         except LockAcquisitionTimeout:
             uid = self._experiment(stage).id
             self.builder.storage.release_algorithm_lock(uid=uid)
@@ -257,6 +292,8 @@ class Storage:
             return self.builder.build(self._name(stage), **settings)
         except RaceCondition:  # another worker made it meanwhile
             return self.builder.build(self._name(stage))
+        except TypeError as error:  # the algorithm's class has no such option
+            raise ValueError(f"{stage.name}, {algorithm}: {error}") from error
 
     def _insert(self, client, stage):
         """Queues fixed and carried configurations; several workers may try at once."""
@@ -314,11 +351,17 @@ def _database(study):
     if match:
         host, name = match.groups()
         return {"type": "mongodb", "name": name, "host": f"mongodb://{host}"}
+    old = Path(study.database).with_suffix(".pkl")
+    if old.is_file() and not Path(study.database).exists():
+        raise ValueError(
+            f"{old}: a database of an earlier version, a pickle, which could run code "
+            f"when it is opened. {REMEDY}"
+        )
     if "://" in study.database:
         raise ValueError(
             f"database {study.database}: expected a file, or mongodb://HOST:PORT/NAME"
         )
-    return {"type": "pickleddb", "host": study.database}
+    return {"type": "jsondb", "host": study.database}
 
 
 def _distinct(values):

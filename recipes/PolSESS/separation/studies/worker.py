@@ -19,7 +19,7 @@ ATTEMPTS = 3  # of a trial whose process is killed; each goes on from its checkp
 INTERRUPTED = 130  # exit status by which train.py says that it was interrupted
 # Failures that are those of the configuration: it is given up, the search goes on.
 OF_CONFIGURATION = ("TrainingStopped",)
-GOES_ON = "Mend it; the same command goes on"
+GOES_ON = "Mend it; the same command resumes"
 POLL = 2  # seconds between looks for work while other workers' trials run
 
 
@@ -45,15 +45,17 @@ def work(study):
     """
     with terminated_as_interrupted(), _full_disk_explained(study):
         storage = Storage(study)
-        finished = set()
-        while len(finished) < len(study.stages):
-            for stage in _open_stages(study, finished):
-                storage.check(stage)
-                if storage.finished(stage):
-                    finished.add(stage.name)
-                    write_ledger(study, storage)
-            if not _work_once(study, storage, finished):
-                time.sleep(POLL)
+        finished, awaited = set(), set()
+        with storage.explained():
+            while len(finished) < len(study.stages):
+                for stage in _open_stages(study, finished):
+                    storage.check(stage)
+                    if storage.finished(stage):
+                        finished.add(stage.name)
+                        write_ledger(study, storage)
+                if not _work_once(study, storage, finished):
+                    awaited = _tell_of_waiting(study, storage, finished, awaited)
+                    time.sleep(POLL)
 
 
 def _open_stages(study, finished):
@@ -61,6 +63,22 @@ def _open_stages(study, finished):
     for stage in study.stages:
         if stage.name not in finished and finished.issuperset(stage.needs):
             yield stage
+
+
+def _tell_of_waiting(study, storage, finished, before):
+    """Says, once each, for whose trials and how long at most this worker waits."""
+    awaited = {}
+    for stage in _open_stages(study, finished):
+        awaited |= dict.fromkeys(storage.running(stage), stage.name)
+    if awaited.keys() - before:
+        names = ", ".join(dict.fromkeys(awaited.values()))
+        print(
+            f"{names}: waiting for {len(awaited)} trial(s) that other workers run. "
+            "Should such a worker have been killed, its trial is taken up "
+            f"{storage.patience} s after the last sign of life (ORION_HEARTBEAT)",
+            flush=True,
+        )
+    return set(awaited)
 
 
 def _work_once(study, storage, finished):
@@ -188,7 +206,7 @@ def _full_disk_explained(study):
             raise
         raise OSError(
             f"{study.database}: could not be written ({error.strerror}). Make room; "
-            "the same command goes on"
+            "the same command resumes"
         ) from error
 
 

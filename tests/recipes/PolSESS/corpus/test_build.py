@@ -328,7 +328,7 @@ def test_ctrl_c_stops_quietly_and_the_command_goes_on(tmp_path):
     first.send_signal(signal.SIGINT)
     _, said = first.communicate(timeout=60)
     assert first.returncode == 130 and "Traceback" not in said
-    assert said.strip().endswith("Stopped. The same command goes on from here")
+    assert said.strip().endswith("Interrupted. The same command resumes")
     with pytest.raises(FileNotFoundError, match="making was not finished"):
         prepare_polsess(tmp_path / "made", tmp_path / "manifests")
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+import polsess_prepare
 from corpus import pack as pack_module
 from corpus.pack import Pack, packs_folder
 from dataset import read_manifest
@@ -133,7 +134,10 @@ def test_complete_pack_is_only_read(corpus, prepare, monkeypatch):
 
 
 @pytest.mark.parametrize("subtype, samples", [("FLOAT", 2000), ("PCM_16", 1999)])
-def test_file_that_does_not_fit_is_named(corpus, prepare, subtype, samples):
+def test_file_that_does_not_fit_is_named(
+    corpus, prepare, subtype, samples, monkeypatch
+):
+    monkeypatch.setattr(polsess_prepare, "SAMPLED", 0)  # not seen before
     path = layer_path(corpus, "train", 3, "event")
     sf.write(path, np.zeros(samples), 8000, subtype=subtype)
     with pytest.raises(ValueError, match=f"{path.name}: found {subtype}, 1 channel"):
@@ -143,7 +147,8 @@ def test_file_that_does_not_fit_is_named(corpus, prepare, subtype, samples):
     assert not list(packed.glob("event.npy*"))
 
 
-def test_file_that_cannot_be_read_is_named(corpus, prepare):
+def test_file_that_cannot_be_read_is_named(corpus, prepare, monkeypatch):
+    monkeypatch.setattr(polsess_prepare, "SAMPLED", 0)  # not seen before
     path = layer_path(corpus, "val", 1, "scene")
     path.write_bytes(b"RIFF")
     with pytest.raises(ValueError, match=f"{path.name}: cannot be read"):
@@ -153,7 +158,9 @@ def test_file_that_cannot_be_read_is_named(corpus, prepare):
 def test_small_disk_is_said_first(corpus, prepare, monkeypatch):
     usage = shutil.disk_usage(corpus)._replace(free=10_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(OSError, match="train: packing takes .* free. Make room"):
+    with pytest.raises(
+        OSError, match=r"train: packing takes 156kB, but 10.0kB are free. Make room"
+    ):
         prepare(pack=True)
     assert not list(corpus.rglob("*.npy*"))
 
@@ -166,16 +173,17 @@ def test_killed_and_started_again(corpus, manifests, prepare, open_pack, rows, a
     script = f"""
         import os, signal, sys
         sys.path.insert(0, {str(RECIPE)!r})
+        from tqdm import tqdm
         from corpus import pack
         from polsess_prepare import prepare_polsess
 
-        class KillingBar(pack.tqdm):
+        class KillingBar(tqdm):
             def update(self, n):
                 super().update(n)
                 if self.n > {after}:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-        pack.tqdm, pack.CHUNK = KillingBar, 2
+        pack.progress_bar, pack.CHUNK = KillingBar, 2
         sys.tracebacklimit = 0
         os.environ.pop("TQDM_DISABLE", None)
         prepare_polsess({str(corpus)!r}, {str(manifests)!r}, pack=True, workers=2)

@@ -219,7 +219,7 @@ def test_a_file_that_is_not_there_is_named(folder, sources):
 def test_a_disk_that_is_too_small_is_noticed_before(folder, sources, monkeypatch):
     usage = namedtuple("usage", "free")(40_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(OSError, match="packing takes 0.0 GB, but 0.0 GB are free"):
+    with pytest.raises(OSError, match="packing takes 64.0kB, but 40.0kB are free"):
         pack_sources(folder / "pack", sources, folder, RATE, workers=1)
     assert not list((folder / "pack").glob("*.npy*"))
 

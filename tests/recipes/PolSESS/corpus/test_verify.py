@@ -82,6 +82,15 @@ def test_verify_file(corpus, prepare, kind, write, read_audit):
     assert set(verify(prepare, read_audit, kind, path)) == {kind}
 
 
+@pytest.mark.parametrize("subset", ["train", "val"])
+def test_truncated_first_mix_blames_itself_alone(corpus, prepare, read_audit, subset):
+    path = layer_path(corpus, subset, 0, "mix")
+    change(path, lambda mix: mix[:999])
+    found = verify(prepare, read_audit, "length", path)
+    assert set(found) == {"length"}
+    assert found["length"]["examples"][0]["found"] == "999 samples, not 2000"
+
+
 def copy_first_speaker(corpus, source, target):
     """Replaces (subset, row)'s s1 by another row's, in its mix too."""
     old, new = (layer_path(corpus, *row, "s1") for row in (target, source))

@@ -110,6 +110,26 @@ def test_wavs_of_other_formats(rows, tmp_path, subtype):
     assert np.array_equal(targets, wanted[1])
 
 
+@pytest.mark.parametrize(
+    "layer, shape, rate, found",
+    [
+        ("mix", (2000,), 16000, "found 16000 Hz and 1 channel"),
+        ("s2", (4000,), 16000, "found 16000 Hz and 1 channel"),
+        ("scene", (2000, 8), 8000, "found 8000 Hz and 8 channel"),
+    ],
+)
+def test_file_of_another_rate_or_channels_is_named(
+    rows, tmp_path, layer, shape, rate, found
+):
+    odd = tmp_path / "odd.wav"
+    soundfile.write(odd, np.zeros(shape), rate)
+    row = rows[0] | {layer: str(odd)}
+    with pytest.raises(RuntimeError) as error:
+        VariantDataset([row], "SB")[0, "R"]
+    for part in (str(odd), f"row {row['id']}, layer {layer}", found, "8000 Hz and 1."):
+        assert part in str(error.value)
+
+
 def test_recordings_of_different_lengths_are_named(rows, tmp_path):
     soundfile.write(tmp_path / "short.wav", np.zeros(10), 8000)
     other = rows[1] | {"mix": str(tmp_path / "short.wav")}

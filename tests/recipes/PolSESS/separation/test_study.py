@@ -331,7 +331,7 @@ def test_other_recordings_in_the_middle_of_a_study_are_refused(folder):
     process = start(folder, "--data_folder", "one")
     wait_for(folder / "results" / "s" / "ledger.csv")
     process.send_signal(signal.SIGINT)
-    finish(process, 1)
+    finish(process, 130)
     assert "other recordings" in run(folder, "--data_folder", "two", code=1)
     run(folder, "--data_folder", "one")
     assert len(ledger(folder)) == 6
@@ -345,7 +345,7 @@ def test_interrupted_workers_give_their_trials_back(folder, kind, workers):
     process = start(folder, "--workers", str(workers))
     script = int(wait_for(folder / "waiting"))
     process.send_signal(kind)
-    assert "the same command goes on" in finish(process, 1)
+    assert "The same command resumes" in finish(process, 130)
     assert not alive(script)
     status = run(folder, "--status")
     assert "waiting" in status and "running" not in status
@@ -370,15 +370,15 @@ def test_full_disk_stops_the_worker_and_spoils_nothing(folder):
     process = start(folder)
     wait_for(folder / "waiting")
     process.send_signal(signal.SIGINT)
-    finish(process, 1)
-    database = folder / "results" / "s" / "orion.pkl"
+    finish(process, 130)
+    database = folder / "results" / "s" / "orion.json"
     size = database.stat().st_size + 1500  # room for a trial or two
 
     def limit():  # a file that grows beyond it fails as on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     output = run(folder, code=1, before=limit)
-    assert "orion.pkl" in output and "Make room" in output
+    assert "orion.json" in output and "Make room" in output
     run(folder)
     table = ledger(folder)
     assert len(table) == 12
@@ -411,6 +411,49 @@ def test_lock_that_a_killed_worker_left_is_released(folder, monkeypatch):
     assert storage.reserve(stage) is not None
 
 
+def test_finished_study_refuses_other_recordings(folder):
+    fixed = {"name": "fixed", "settings": {"N_epochs": 1}, "runs": {"seeds": [1, 2]}}
+    write_study(folder, fixed)
+    for name, rows in (("one", "a,b"), ("moved", "a,b"), ("two", "c,d")):
+        for subset in ("train", "val", "test"):
+            path = folder / name / subset / f"corpus_{name}_{subset}_final.csv"
+            path.parent.mkdir(parents=True)
+            path.write_text(rows)
+    run(folder, "--data_folder", "one")
+    run(folder, "--data_folder", "moved")  # the same recordings elsewhere
+    output = run(folder, "--data_folder", "two", code=1)
+    assert "other recordings" in output and str(folder / "one") in output
+    assert "study.yaml" in output and "other recordings" in run(folder, code=1)
+
+
+def test_worker_says_once_what_it_waits_for(folder, monkeypatch, capsys):
+    from studies import worker
+    from studies.plan import read_study
+    from studies.storage import Storage
+
+    write_study(folder, SEARCH)
+    monkeypatch.chdir(folder)
+    study = read_study("s.yaml")
+    storage, (stage,) = Storage(study), study.stages
+    held = storage.reserve(stage)  # by a worker that might be killed now
+    awaited = worker._tell_of_waiting(study, storage, set(), set())
+    said = capsys.readouterr().out
+    assert "search: waiting for 1 trial(s)" in said
+    assert f" {storage.patience} s after" in said and storage.patience > 0
+    assert worker._tell_of_waiting(study, storage, set(), awaited) == awaited
+    assert not capsys.readouterr().out
+    storage.give_back(stage, held)
+
+
+def test_status_names_the_scales_a_study_was_begun_with(folder):
+    write_study(folder, SEARCH)
+    (folder / "small.yaml").write_text("trials: 0.2")
+    assert "s: not begun" in run(folder, "--status")
+    run(folder, "--scale", "small.yaml")
+    output = run(folder, "--status")
+    assert "s: not begun" in output and "results/s-small is: give the --scale" in output
+
+
 def test_another_study_in_the_folder_is_refused(folder):
     write_study(folder, SEARCH)
     run(folder)
@@ -433,7 +476,7 @@ def test_three_workers_on_mongodb(folder, mongod):
     assert_all_completed_once(table)
     assert 15 <= (table["stage"] == "search").sum() < 18
     assert (table["stage"] == "fixed").sum() == 6
-    assert not (folder / "results" / "s" / "orion.pkl").exists()
+    assert not (folder / "results" / "s" / "orion.json").exists()
 
 
 @pytest.fixture

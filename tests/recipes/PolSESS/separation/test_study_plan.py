@@ -1,6 +1,7 @@
 """Studies as read, scaled and chosen from, without running anything."""
 
 import math
+import shlex
 
 import pytest
 import yaml
@@ -225,15 +226,36 @@ def test_command_line_shows_a_plan_and_names_what_is_wrong(capsys):
     main(["sweeps/fast.yaml", "--dry_run", "--batch_size", "2"])
     shown = capsys.readouterr().out
     assert "python train.py hparams/dprnn.yaml" in shown and "--batch_size 2" in shown
-    assert "--lr 'loguniform(0.0003, 0.003)'" in shown and "in all at most" in shown
+    assert "#   lr: loguniform(0.0003, 0.003)" in shown and "in all at most" in shown
     for arguments, message in [
         (["sweeps/none.yaml"], "none.yaml"),
         (["sweeps/fast.yaml", "--batch_sizes", "2"], "has no key batch_sizes"),
         (["sweeps/fast.yaml", "--batch_size"], "then --KEY VALUE pairs"),
     ]:
-        with pytest.raises(SystemExit) as stop:
+        with pytest.raises((ValueError, OSError)) as error:
             main([*arguments, "--dry_run"])
-        assert message in str(stop.value)
+        assert message in str(error.value)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_lines_of_a_plan_can_be_typed(path, capsys):
+    main([str(path), "--dry_run"])
+    lines = [x for x in capsys.readouterr().out.splitlines() if x and x[0] != "#"]
+    study = read_study(path)
+    assert len(lines) == len(study.stages)
+    for line, stage in zip(lines, study.stages, strict=True):
+        python, script, hparams, *pairs = shlex.split(line)
+        assert (python, script) == ("python", "train.py") and hparams == stage.hparams
+        given = {
+            key: yaml.safe_load(value)
+            for key, value in zip(pairs[::2], pairs[1::2], strict=True)
+        }
+        params = {key[2:]: value for key, value in given.items()}
+        for key, prior in (stage.search or {"space": {}})["space"].items():
+            assert prior.contains(params[key])
+        folder = params.pop("output_folder")
+        varied = {k: v for k, v in params.items() if k not in stage.settings}
+        assert str(study.run_folder(stage, varied)) == folder  # the study's own
 
 
 # Priors and selection
