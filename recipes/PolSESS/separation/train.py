@@ -10,6 +10,7 @@ overridden on the command line, `python train.py hparams/dprnn.yaml --help` list
 """
 
 import json
+import logging
 import shlex
 import sys
 import time
@@ -263,6 +264,7 @@ class Separation(CarefulBrain):
             importance_keys=[ckpt_recency],
             keep_recent=False,
             num_to_keep=2,
+            verbosity=logging.DEBUG,
         )
         log(self.loggers, entry)
         if if_main_process():
