@@ -18,6 +18,7 @@ finds the rows done and writes the rest.
 
 import functools
 import json
+import math
 import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
@@ -81,7 +82,7 @@ class CorpusSettings:
             raise ValueError(f"sample_rate {self.sample_rate}: expected 8000 or 16000")
         if len(self.rows) != 3 or min(self.rows) < 0 or not any(self.rows):
             raise ValueError(f"rows {self.rows}: expected three counts, one above 0")
-        if not self.seconds > 0:
+        if not 0 < self.seconds < math.inf:
             raise ValueError(f"seconds {self.seconds}: expected more than 0")
         if self.audio_format not in FORMATS:
             raise ValueError(f"audio_format {self.audio_format}: expected {FORMATS}")
@@ -115,8 +116,14 @@ def claim_corpus(folder, sources, settings):
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
-    changed = [key for key in recipe if recipe[key] != there.get(key)]
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+        changed = [key for key in recipe if recipe[key] != there.get(key)]
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: does not say what the corpus is ({error}). Take another folder, "
+            "or remove this one"
+        ) from error
     if changed:
         raise ValueError(
             f"{folder} holds another corpus: "

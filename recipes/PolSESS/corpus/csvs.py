@@ -47,10 +47,9 @@ def read_rows(path, needed, meant):
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         try:
-            rows = list(reader)
+            columns, rows = list(reader.fieldnames or ()), list(reader)
         except csv.Error as error:
             raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
-    columns = list(reader.fieldnames or ())
     missing = [name for name in needed if name not in columns]
     if missing:
         raise ValueError(

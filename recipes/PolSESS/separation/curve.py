@@ -5,12 +5,16 @@ python curve.py results/dprnn/123 results/convtasnet/123 --out curves.png
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from corpus.atomic import replacing
+from corpus.console import plain_errors
+from corpus.csvs import check_text
 
+NEEDED = ("epoch", "lr", "train si_sdr", "valid si_sdr")  # in each line of a log
 PAIR = r"(\w[\w ]*): ([^\s,]+)"  # a name and its value in SpeechBrain's train_log.txt
 
 
@@ -108,28 +112,40 @@ def read_log(folder):
     Returns
     -------
     list of dict
-        One entry per epoch: the log's names and numbers, such as ``examples``,
-        ``train si_sdr`` and ``valid si_sdr``.
+        One entry per epoch: the log's names and numbers, such as ``train si_sdr``,
+        ``valid si_sdr`` and, since version 0.2, ``examples``.
 
     Raises
     ------
     ValueError
-        If the log holds no epoch.
+        If the log holds no epoch, or a line of it is not one's.
     """
     path = Path(folder) / "train_log.txt"
-    entries = [
-        {name: float(value) for name, value in re.findall(PAIR, line)}
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; expected the output folder of a run")
+    check_text(path)
+    entries = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        try:
+            entry = {name: float(value) for name, value in re.findall(PAIR, line)}
+            missing = [name for name in NEEDED if name not in entry]
+        except ValueError as error:
+            missing = [str(error)]
+        if missing:
+            raise ValueError(
+                f"{path}, line {number}: is no epoch's ({', '.join(missing)}); "
+                "expected a line as train.py writes it"
+            )
+        entries.append(entry)
     if not entries:
         raise ValueError(f"{path}: no epoch has ended yet")
-    if any("examples" not in entry for entry in entries):
-        raise ValueError(f"{path}: lacks the examples; it is of version 0.1")
     return entries
 
 
 def plot_overlay(folders, path):
     """Draws the learning curves of several runs over the examples they saw.
+
+    If one of them is of version 0.1, which did not log these, over epochs.
 
     Arguments
     ---------
@@ -138,11 +154,13 @@ def plot_overlay(folders, path):
     path : str or Path
         PNG to write.
     """
+    logs = [read_log(folder) for folder in folders]
+    told = all("examples" in entry for entries in logs for entry in entries)
+    progress = "examples" if told else "epoch"
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for number, folder in enumerate(folders):
-        entries = read_log(folder)
-        examples = [entry["examples"] for entry in entries]
+    for number, (folder, entries) in enumerate(zip(folders, logs, strict=True)):
+        examples = [entry[progress] for entry in entries]
         for stats, style in (("train", ":"), ("valid", "-")):
             scores = [entry[f"{stats} si_sdr"] for entry in entries]
             label = Path(folder).resolve().name if stats == "valid" else None
@@ -150,7 +168,7 @@ def plot_overlay(folders, path):
                 examples, scores, style, marker=".", color=f"C{number}", label=label
             )
     axes.set(
-        xlabel="training examples",
+        xlabel="training examples" if told else "epoch",
         ylabel="SI-SDR (dB)",
         title="validation (lines) and training (dots)",
     )
@@ -160,17 +178,15 @@ def plot_overlay(folders, path):
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def main():
+def main(arguments):
     """Draws the learning curves of several runs into one PNG."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("runs", nargs="+", help="output folders")
     parser.add_argument("--out", required=True, help="PNG to write")
-    options = parser.parse_args()
-    try:
-        plot_overlay(options.runs, options.out)
-    except (OSError, ValueError) as error:
-        parser.exit(1, f"error: {error}\n")
+    options = parser.parse_args(arguments)
+    plot_overlay(options.runs, options.out)
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        sys.exit(main(sys.argv[1:]))

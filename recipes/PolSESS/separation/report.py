@@ -7,19 +7,15 @@ which the licences may not allow that it is passed on.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-import pandas as pd
-
-from reporting import comparison, failures, listening, logged, results, searches
-from reporting.ledgers import find_ledgers, read_ledger
-from reporting.page import write_page
-from reporting.runs import find_runs, read_genders, read_run
-from reporting.settings import group_settings
-from streaming import SeparationError
+from corpus.console import plain_errors
 
 
-def make_report(folders, out, speakers=None, listen=None, data_folder=None):
+def make_report(
+    folders, out, speakers=None, listen=None, data_folder=None, logged=False
+):
     """Writes the report of what is found below some folders.
 
     Arguments
@@ -34,6 +30,8 @@ def make_report(folders, out, speakers=None, listen=None, data_folder=None):
         Folder of a run to listen to.
     data_folder : str or Path, optional
         The corpus that this run was tested on.
+    logged : bool
+        Whether to add the logged baselines, a worked example.
 
     Returns
     -------
@@ -43,19 +41,36 @@ def make_report(folders, out, speakers=None, listen=None, data_folder=None):
     Raises
     ------
     ValueError
-        Naming a folder without runs and studies, or a file that is broken.
+        Naming a folder without runs and studies, or a file that is broken. Runs that
+        cannot be read are named on stderr and on the page, as long as others can.
     """
+    # Here, since they take seconds: torch, to know the models that hparams name.
+    import pandas as pd
+
+    from reporting import comparison, failures, listening, results, searches
+    from reporting import logged as example
+    from reporting.ledgers import find_ledgers, read_ledger
+    from reporting.page import write_page
+    from reporting.runs import find_runs, read_genders, read_run
+    from reporting.settings import group_settings
+
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ValueError(f"{out}: is no folder; expected one to write to")
     ledgers = {path.resolve(): read_ledger(path) for path in find_ledgers(folders)}
     trials = pd.concat(ledgers.values(), ignore_index=True) if ledgers else None
     runs, left_out = find_runs(folders, ledgers)
     settings, repeated = group_settings(runs)
+    if left_out and not settings and not ledgers:
+        raise ValueError(f"no run can be read: {'; '.join(left_out)}")
+    for reason in (*left_out, *repeated):
+        print(f"Left out: {reason}", file=sys.stderr)
     sections = [
         results.section(settings, [*left_out, *repeated]),
         comparison.section(settings),
         failures.section(settings, read_genders(speakers) if speakers else {}),
         searches.section(trials) if ledgers else None,
         listening.section(read_run(Path(listen)), data_folder) if listen else None,
-        logged.section(),
+        example.section() if logged else None,
     ]
     names = ", ".join(Path(folder).resolve().name for folder in folders)
     return write_page(
@@ -63,7 +78,7 @@ def make_report(folders, out, speakers=None, listen=None, data_folder=None):
     )
 
 
-def main():
+def main(arguments):
     """Writes report.html, self-contained, and the CSVs and PNGs that it shows."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folders", nargs="+", help="of runs and studies")
@@ -76,14 +91,15 @@ def main():
         "licences decide whether the page may be passed on",
     )
     parser.add_argument("--data_folder", help="the corpus of the run to listen to")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--logged", action="store_true", help="also show the logged baselines"
+    )
+    options = parser.parse_args(arguments)
     if bool(options.listen) != bool(options.data_folder):
         parser.error("--listen and --data_folder go together")
-    try:
-        print(make_report(**vars(options)))
-    except (OSError, ValueError, SeparationError) as error:
-        parser.exit(1, f"error: {error}\n")
+    print(make_report(**vars(options)))
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        sys.exit(main(sys.argv[1:]))

@@ -9,6 +9,7 @@ says otherwise.
 """
 
 import logging
+import math
 import os
 from collections import defaultdict
 from dataclasses import replace
@@ -78,7 +79,7 @@ def make_sources(
             "speaker"
         )
     rows = read_rows(path, ["path"], "path, role, class, speaker")
-    if min(split) < 0 or not split[0]:
+    if not (min(split) >= 0 and 0 < split[0] and sum(split) < math.inf):  # NaN neither
         raise ValueError(f"split {split}: expected shares, that of train above 0")
     named = {name for row in rows for name in _classes(row)}
     unused = sorted(set(treat or {}) - named)

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from evaluation import FULL_MIX_GROUP, ROW_COLUMNS
 from reporting import statistics
 from reporting.document import Picture, Section, Table, Text
+from reporting.runs import read_table
 from variants import FULL_MIX, VARIANTS
 
 FACTORS = {  # column: how it is called
@@ -77,7 +78,8 @@ def scored(setting, genders):
     manifest = next((path for path in manifests if path.is_file()), None)
     if not genders or manifest is None:
         return rows.assign(gender=None)
-    speakers = pd.read_csv(manifest, dtype=str).set_index("ID")
+    speakers = read_table(manifest, ("ID", "speaker1", "speaker2"))
+    speakers = speakers.set_index("ID")
     first, second = (
         rows["id"].map(speakers[name]).map(genders) for name in ("speaker1", "speaker2")
     )

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from corpus.csvs import check_text
+
 FILE = "ledger.csv"
 PREFIX = "hp."  # of the columns of searched keys
 STATUSES = ("completed", "failed", "running", "waiting")
@@ -60,13 +62,20 @@ def read_ledger(path):
     ValueError
         Naming file and column, if a column is missing or holds what it must not.
     """
-    frame = pd.read_csv(
-        path,
-        encoding="utf-8",
-        dtype=dict.fromkeys((*TEXTS, *TIMES), str),
-        keep_default_na=False,
-        na_values=[""],
-    )
+    check_text(path)
+    try:
+        frame = pd.read_csv(
+            path,
+            encoding="utf-8-sig",
+            dtype=dict.fromkeys((*TEXTS, *TIMES), str),
+            keep_default_na=False,
+            na_values=[""],
+        )
+    except ValueError as error:  # pandas' parser errors are ValueErrors
+        raise ValueError(
+            f"{path}: not a readable CSV ({error}). `study.py ... --status` names the "
+            "study; resuming it writes it again"
+        ) from error
     missing = [name for name in (*TEXTS, *NUMBERS, *TIMES) if name not in frame]
     if missing:
         raise ValueError(

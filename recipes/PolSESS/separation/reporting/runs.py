@@ -6,16 +6,23 @@ from pathlib import Path
 
 import pandas as pd
 
+from corpus.console import message
+from corpus.csvs import check_text
+from curriculum import Curriculum
 from curve import read_log
 from description import New, read_description
-from evaluation import METRICS, ROW_COLUMNS
+from evaluation import FULL_MIX_GROUP, METRICS, ROW_COLUMNS
 from export import TrainingConstructor
 from keys import FREE_KEYS, PLAIN
 from reporting.ledgers import is_validation
 from streaming import SeparationError
+from variants import FULL_MIX, VARIANTS
 
+MEAN_GROUP = "mean of variants"  # of the scores of a summary
 # Free to change in a run that goes on, but not between runs that shall be repetitions.
 COUNTED_KEYS = ("N_epochs", "early_stop_patience")
+AGAIN = "Test again: the run's command with --test_only True"
+TEXTS = ("id", "ID", "run", "speaker", "speaker1", "speaker2")
 CLASSES = {  # a class that only this model has, its last name: the model
     "SPMamba": "SPMamba",
     "SBTransformerBlock": "SepFormer",
@@ -44,6 +51,8 @@ class Run:
         Of training, where summary.json or a ledger tells.
     tested : pandas.DataFrame or None
         test_results.csv.
+    means : dict
+        Metric -> mean of the variants' means in the test, where summary.json tells.
     """
 
     folder: Path
@@ -54,6 +63,7 @@ class Run:
     log: list
     seconds: float | None
     tested: pd.DataFrame | None
+    means: dict
 
     @property
     def best(self):
@@ -116,8 +126,8 @@ def find_runs(folders, ledgers):
             continue
         try:
             runs.append(read_run(folder, seconds.get(resolved)))
-        except (ValueError, SeparationError) as error:
-            left_out.append(str(error))
+        except (ValueError, SeparationError, OSError) as error:
+            left_out.append(message(error))
     return runs, left_out
 
 
@@ -144,6 +154,12 @@ def read_run(folder, seconds=None):
     missing = [key for key in ("seed", "modules", "curriculum") if key not in hparams]
     if missing:
         raise ValueError(f"{path}: lacks {', '.join(missing)}; it is of no run")
+    if not isinstance(hparams["modules"], dict):
+        raise ValueError(f"{path}: modules are no keys and values; it is of no run")
+    try:
+        Curriculum(hparams["curriculum"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: curriculum: {error}") from error
     passed_over = {"seed", *FREE_KEYS} - set(COUNTED_KEYS)
     settings = {
         key: value
@@ -156,10 +172,13 @@ def read_run(folder, seconds=None):
     log = read_log(folder)
     if any(monitored not in entry for entry in log):
         raise ValueError(f"{folder / 'train_log.txt'}: an epoch lacks {monitored}")
-    tested = None
+    tested, means = None, {}
     if (folder / "test_results.csv").is_file():
-        tested = _read_csv(folder / "test_results.csv", (*ROW_COLUMNS, *METRICS))
-        seconds = _trained_seconds(folder / "summary.json") or seconds
+        summary = _read_summary(folder / "summary.json")
+        tested = _read_tested(folder / "test_results.csv", summary["scores"])
+        seconds = summary["provenance"].get("seconds") or seconds
+        means = summary["scores"].get(MEAN_GROUP, {})
+        means = {name: means[name]["mean"] for name in METRICS if name in means}
     return Run(
         folder,
         _model(hparams["modules"]),
@@ -169,12 +188,13 @@ def read_run(folder, seconds=None):
         log,
         seconds,
         tested,
+        means,
     )
 
 
 def read_genders(path):
     """Returns the gender of each speaker that a CSV names."""
-    table = _read_csv(Path(path), ("speaker", "gender")).dropna()
+    table = read_table(Path(path), ("speaker", "gender")).dropna()
     return dict(zip(table["speaker"], table["gender"], strict=True))
 
 
@@ -190,10 +210,11 @@ def _model(modules):
     return known[0] if known else " ".join(sorted(set(classes)))
 
 
-def _read_csv(path, columns):
-    """Reads a CSV that must have some columns and rows."""
+def read_table(path, columns):
+    """Reads a CSV that must have some columns and rows, TEXTS among them as texts."""
+    check_text(path)
     try:
-        table = pd.read_csv(path, dtype={"id": str, "run": str, "speaker": str})
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str))
     except ValueError as error:  # pandas' parser errors are ValueErrors
         raise ValueError(f"{path}: not a readable CSV ({error})") from error
     missing = [name for name in columns if name not in table]
@@ -203,11 +224,43 @@ def _read_csv(path, columns):
     return table
 
 
-def _trained_seconds(path):
-    """Returns the seconds of training that a summary.json states, if it is there."""
+def _read_tested(path, scores):
+    """Reads test_results.csv, and checks it against the scores of summary.json."""
+    table = read_table(path, (*ROW_COLUMNS, *METRICS))
+    for name in ("ssr", *METRICS):
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            wrong = pd.to_numeric(table[name], errors="coerce").isna()
+            line = table.index[wrong & table[name].notna()][0] + 2
+            raise ValueError(f"{path}, line {line}: {name} is no number. {AGAIN}")
+    unknown = sorted(set(table["variant"].astype(str)) - set(VARIANTS))
+    if unknown:
+        raise ValueError(
+            f"{path}: variant {unknown[0]!r} is none of {', '.join(VARIANTS)}. {AGAIN}"
+        )
+    members = {FULL_MIX_GROUP: FULL_MIX, MEAN_GROUP: VARIANTS}
+    for group, stated in scores.items():
+        found = int(table["variant"].isin(members.get(group, (group,))).sum())
+        if found != stated["rows"]:
+            raise ValueError(
+                f"{path}: {found} rows of {group}, but summary.json states "
+                f"{stated['rows']}. {AGAIN}"
+            )
+    if not path.read_bytes().endswith(b"\n"):
+        raise ValueError(f"{path}: its last line is cut short. {AGAIN}")
+    return table
+
+
+def _read_summary(path):
+    """Reads the provenance and the scores of a summary.json."""
     if not path.is_file():
-        return None
+        raise ValueError(f"{path}: is not there, so the test was not finished. {AGAIN}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["provenance"].get("seconds")
-    except (ValueError, LookupError, AttributeError) as error:
-        raise ValueError(f"{path}: is no summary of a test ({error!r})") from error
+        found = json.loads(path.read_text(encoding="utf-8"))
+        found["provenance"].get("seconds")
+        for group in found["scores"].values():
+            int(group["rows"]), [group[name]["mean"] for name in METRICS]
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{path}: is no summary of a test ({error!r}). {AGAIN}"
+        ) from error
+    return found

@@ -9,6 +9,7 @@ from speechbrain.utils.train_logger import FileTrainLogger
 
 import variants
 from corpus import keyed
+from evaluation import summarise
 
 HPARAMS = Path(variants.__file__).parent / "hparams"
 SCENES = ("tram", "park")
@@ -51,8 +52,9 @@ def write_run(folder, seed, score, gain=None, model="dprnn", corpus="real", **ch
             valid_stats={"loss": 1.0, "si_sdr": score - below, "si_sdri": 9 - score},
         )
     if gain:
-        results(gain, corpus).to_csv(folder / "test_results.csv", index=False)
-        summary = {"provenance": {"seconds": 1800}}
+        table = results(gain, corpus)
+        table.to_csv(folder / "test_results.csv", index=False)
+        summary = {"provenance": {"seconds": 1800}, "scores": summarise(table, 0, 2)}
         (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 

@@ -1,5 +1,6 @@
 """Learning curves of several runs, read from SpeechBrain's own log."""
 
+import re
 import subprocess
 import sys
 
@@ -40,6 +41,27 @@ def test_overlay_is_drawn_from_the_command_line(tmp_path):
     for color in ((0x1F, 0x77, 0xB4), (0xFF, 0x7F, 0x0E)):  # C0, C1
         near = abs(pixels * 255 - color).max(-1) < 2
         assert near.sum() > 100
+
+
+def test_runs_without_examples_are_drawn_over_epochs(tmp_path, monkeypatch):
+    new = write_log(tmp_path / "new", 3)
+    old = write_log(tmp_path / "old", 2)
+    text = (old / "train_log.txt").read_text()
+    (old / "train_log.txt").write_text(re.sub(r"examples: \d+, ", "", text))
+    drawn = {}
+
+    def keep(figure, path, **_):
+        (axes,) = figure.axes
+        drawn[axes.get_xlabel()] = [[*line.get_xdata()] for line in axes.lines]
+        path.touch()
+
+    monkeypatch.setattr(curve.Figure, "savefig", keep)
+    curve.main([str(new), "--out", str(tmp_path / "curves.png")])
+    curve.main([str(new), str(old), "--out", str(tmp_path / "curves.png")])
+    assert drawn == {
+        "training examples": [[50, 100, 150]] * 2,
+        "epoch": [[1, 2, 3]] * 2 + [[1, 2]] * 2,
+    }
 
 
 def test_runs_without_an_epoch_are_named(tmp_path):

@@ -1,5 +1,6 @@
 """Reports of made-up runs: what is found, grouped, compared and shown."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,8 +8,10 @@ import sys
 import pandas as pd
 import pytest
 from made_runs import noisy, write_run
+from tiny_run import SEPARATION
 
 import report
+from evaluation import METRICS
 from reporting import comparison, runs
 from reporting import results as results_section
 from reporting.ledgers import NUMBERS, TEXTS, TIMES, find_ledgers, read_ledger
@@ -74,11 +77,57 @@ def test_test_table_is_by_variant_and_of_the_full_mixtures(study):
     settings = read([study])[0]
     table = results_section.test_table(settings)
     table = table[table["setting"] == "DPRNN (lr 0.00125)"]
-    assert [*table["variant"]] == [*"SER SE SR S ER E R C SER+SE".split()]
-    assert [*table["recordings"]] == [30, 30] * 3 + [30, 60, 60]
+    groups = "SER SE SR S ER E R C SER+SE".split()
+    assert [*table["variant"]] == [*groups, "mean of variants"]
+    assert [*table["recordings"]][:-1] == [30, 30] * 3 + [30, 60, 60]
     tested = pd.concat(settings[1].tested)
     expected = tested[tested["variant"].isin(["SER", "SE"])]["si_sdri"].mean()
-    assert table.iloc[-1]["SI-SDRi"] == pytest.approx(expected)
+    assert table.iloc[-2]["SI-SDRi"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("told", [(), (1,), (1, 2)])
+def test_mean_of_variants_is_shown_where_summaries_tell_it(tmp_path, told):
+    for seed in (1, 2):
+        folder = write_run(tmp_path / str(seed), seed, 2.0, noisy(1.0, seed))
+        path = folder / "summary.json"
+        summary = json.loads(path.read_text())
+        summary["scores"].pop("mean of variants", None)
+        if seed in told:
+            rows = len(pd.read_csv(folder / "test_results.csv"))
+            metrics = {name: {"mean": float(seed)} for name in METRICS}
+            summary["scores"]["mean of variants"] = {"rows": rows} | metrics
+        path.write_text(json.dumps(summary))
+    page = report.make_report([tmp_path], tmp_path / "out").read_text("utf-8")
+    row = pd.read_csv(tmp_path / "out" / "test.csv").iloc[-1]
+    assert row["variant"] == "mean of variants" and page.count("mean of variants") >= 2
+    if told:
+        assert row["SI-SDR"] == row["STOI"] == pytest.approx(sum(told) / len(told))
+        assert row["seeds"] == len(told)
+    else:
+        assert row[["SI-SDR", "SI-SDRi", "SDRi", "STOI", "PESQ", "seeds"]].isna().all()
+
+
+def cut(path, lines=None, characters=None):
+    text = path.read_text()
+    kept = text.splitlines(keepends=True)[:lines] if lines else text[:characters]
+    path.write_text("".join(kept))
+
+
+@pytest.mark.parametrize("cut_to", [{"lines": 200}, {"characters": -3}])
+def test_truncated_results_are_not_accepted(tmp_path, cut_to, capsys):
+    write_run(tmp_path / "sound", 1, 2.0, noisy(1.0, 1))
+    broken = write_run(tmp_path / "cut", 2, 2.0, noisy(1.0, 2)) / "test_results.csv"
+    cut(broken, **cut_to)
+    report.make_report([tmp_path], tmp_path / "out")
+    said = capsys.readouterr().err
+    assert f"{broken}: " in said and "--test_only" in said
+    assert pd.read_csv(tmp_path / "out" / "results.csv")["n"].item() == 1
+
+
+def test_runs_of_version_0_1_are_read():
+    (run,) = (runs.read_run(SEPARATION / "results" / "dprnn_real"),)
+    assert "examples" not in run.log[0] and run.score == pytest.approx(-4.5, abs=0.01)
+    assert len(run.tested) == 706 and not run.means
 
 
 def test_a_monitored_improvement_is_the_score(tmp_path):
@@ -132,13 +181,20 @@ def test_runs_of_a_search_are_left_to_its_section(tmp_path):
     assert setting.runs[0].seconds == 7200
 
 
-def test_broken_runs_are_named_on_the_page(tmp_path, study):
+def test_broken_runs_are_named_on_the_page_and_on_stderr(tmp_path, study, capsys):
     shutil.copytree(study / "plain", tmp_path / "runs")
+    shutil.copytree(study / "twin" / "42", tmp_path / "runs" / "sound")
     (tmp_path / "runs" / "42" / "train_log.txt").write_text("")
     broken = tmp_path / "runs" / "123" / "test_results.csv"
     broken.write_text("id,variant\n")
     (tmp_path / "runs" / "456" / "hyperparams.yaml").write_text("seed: [")
-    page = report.make_report([tmp_path], tmp_path / "out").read_text(encoding="utf-8")
+    report.main([str(tmp_path), "--out", str(tmp_path / "out")])
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and all(line.startswith("Left out: ") for line in said)
+    for name in ("42/train_log.txt", "123/test_results.csv", "456/hyperparams.yaml"):
+        assert sum(name in line for line in said) == 1
+    assert "Worked example" not in page  # unless asked for
     assert f"Left out: {tmp_path / 'runs' / '42' / 'train_log.txt'}: no epoch" in page
     assert f"{broken}: lacks the columns indoor, ssr" in page
     assert f"{tmp_path / 'runs' / '456' / 'hyperparams.yaml'}: while parsing" in page
