@@ -126,10 +126,11 @@ def kill_at_call(number, after):
             def call(*args, **kwargs):
                 nonlocal count
                 count += 1
-                if count == number and not after:
+                this = count  # calls may be within one another
+                if this == number and not after:
                     os.kill(os.getpid(), signal.SIGKILL)
                 result = function(*args, **kwargs)
-                if count == number and after:
+                if this == number and after:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return result
 
