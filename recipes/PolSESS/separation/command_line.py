@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import difflib
 import re
 from io import StringIO
 from pathlib import Path
@@ -13,9 +12,19 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
-from keys import KEYS, TEXT, check_value, kind_of, unknown
+from keys import (
+    KEYS,
+    OBJECT,
+    TEXT,
+    check_value,
+    kind_of,
+    known_files,
+    plain_values,
+    read_text,
+    unknown,
+    unwrapped,
+)
 
-HPARAMS_FOLDER = Path(__file__).with_name("hparams")
 # SpeechBrain's own options, for what the hparams files have no key for.
 RUN_OPTIONS = {
     field.name: field.default
@@ -95,44 +104,41 @@ def read_command_line(arguments, description):
         print(_help(files, description))
         raise SystemExit(0)
     if not files:
-        raise ValueError(f"expected a hparams file first, such as {_known_files()[0]}")
+        raise ValueError(f"expected a hparams file first, such as {known_files()[0]}")
     if len(files) > 1:
         raise ValueError(
             f"{files[1]}: a stray word. Expected one hparams file, then --KEY VALUE; "
             "a value with spaces needs quotes"
         )
     path = Path(files[0])
-    text = _read(path)
-    defaults = _plain(path, text)
+    text = read_text(path)
+    defaults = plain_values(path, text)
     overrides, options = {}, {}
     for name, value in given.items():
         if name in defaults:
-            if defaults[name] is _OBJECT and name not in KEYS:
+            if defaults[name] is OBJECT and name not in KEYS:
                 raise ValueError(
                     f"{name}: builds an object in {path} and has no value that a "
                     "command line could give. Change it in a copy of the file"
                 )
             overrides[name] = _value(name, value, defaults[name])
         elif name in RUN_OPTIONS:
-            options[name] = _unwrapped(_value(name, value, RUN_OPTIONS[name]))
+            options[name] = unwrapped(_value(name, value, RUN_OPTIONS[name]))
             check_value(name, options[name], RUN_OPTIONS[name])
         else:
             raise unknown(name, [*defaults, *RUN_OPTIONS], path)
     line = CommandLine(path, overrides, _run_opts(path, options), text)
     # What is wrong in itself comes first: references may fail because of it.
     for values in ({**defaults, **overrides}, None):
-        values = _plain(path, _resolved(line)) if values is None else values
+        values = plain_values(path, _resolved(line)) if values is None else values
         line.values = {
-            name: _unwrapped(value)
+            name: unwrapped(value)
             for name, value in values.items()
-            if value is not _OBJECT
+            if value is not OBJECT
         }
         for name, value in line.values.items():
             check_value(name, value, defaults.get(name))
     return line
-
-
-_OBJECT = object()  # stands for what a key builds
 
 
 def _split(arguments):
@@ -186,53 +192,6 @@ def _value(name, text, default):
         ) from error
 
 
-def _read(path):
-    """Returns the text of a hparams file."""
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        near = difflib.get_close_matches(str(path), _known_files(), 1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{path}: {what}, expected a hparams file{meant}")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no UTF-8 text, expected YAML ({error})") from error
-
-
-def _plain(path, text):
-    """Returns the plain values of a hparams file by key; objects are _OBJECT.
-
-    ``path`` is for messages.
-    """
-    try:
-        content = YAML().load(text)
-    except YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: not readable as YAML: {reason}") from error
-    if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path}: expected keys and values, as in {_known_files()[0]}")
-    plain = {}
-    for name, value in content.items():
-        if str(name).startswith("__"):
-            continue
-        tag = getattr(getattr(value, "tag", None), "value", None) or ""
-        built = tag.startswith("!") or isinstance(value, dict) and name not in KEYS
-        plain[name] = _OBJECT if built else value
-    return plain
-
-
-def _unwrapped(value):
-    """Returns ruamel's values as Python's own."""
-    if isinstance(value, dict):
-        return {key: _unwrapped(inside) for key, inside in value.items()}
-    if isinstance(value, list):
-        return [_unwrapped(inside) for inside in value]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
-
-
 def _resolved(line):
     """Returns the resolved text; explains references that lead nowhere."""
     try:
@@ -256,18 +215,14 @@ def _run_opts(path, options):
     return RunOptions(param_file=str(path), overridden_args=set(options), **options)
 
 
-def _known_files():
-    return [f"hparams/{path.name}" for path in sorted(HPARAMS_FOLDER.glob("*.yaml"))]
-
-
 def _help(files, description):
     """Returns what --help prints: with a hparams file, its keys."""
     lines = [description.strip(), ""]
     if not files:
-        lines += ["hparams files:", *(f"    {name}" for name in _known_files()), ""]
+        lines += ["hparams files:", *(f"    {name}" for name in known_files()), ""]
         lines += ["With one of them before --help, its keys are listed."]
     for path in map(Path, files):
-        text = _read(path)
+        text = read_text(path)
         lines += [f"Keys of {path}: default, what it must be", *_key_lines(path, text)]
     lines += ["", "Options of SpeechBrain:"]
     lines += [
@@ -279,7 +234,7 @@ def _help(files, description):
 
 def _key_lines(path, text):
     """Yields a line for each plain key of a hparams file, under its sections."""
-    defaults = _plain(path, text)
+    defaults = plain_values(path, text)
     section, before = None, ""
     for line in text.splitlines():
         if line.startswith("# ") and not before.strip():

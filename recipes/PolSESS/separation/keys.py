@@ -8,9 +8,15 @@ import difflib
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from variants import TASK_TARGETS
 
+HPARAMS_FOLDER = Path(__file__).with_name("hparams")
+OBJECT = object()  # stands for what a key of a hparams file builds
 # Values of these types are compared; others are objects that the keys build.
 PLAIN = (str, int, float, list, type(None))
 
@@ -179,6 +185,58 @@ FREE_KEYS = (
 )
 
 
+def read_text(path):
+    """Returns the text of a hparams file."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        near = difflib.get_close_matches(str(path), known_files(), 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{path}: {what}, expected a hparams file{meant}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: no UTF-8 text, expected YAML ({error})") from error
+
+
+def plain_values(path, text):
+    """Returns the plain values of a hparams file by key; objects are OBJECT.
+
+    ``path`` is for messages.
+    """
+    try:
+        content = YAML().load(text)
+    except YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: not readable as YAML: {reason}") from error
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path}: expected keys and values, as in {known_files()[0]}")
+    plain = {}
+    for name, value in content.items():
+        if str(name).startswith("__"):
+            continue
+        tag = getattr(getattr(value, "tag", None), "value", None) or ""
+        built = tag.startswith("!") or isinstance(value, dict) and name not in KEYS
+        plain[name] = OBJECT if built else value
+    return plain
+
+
+def unwrapped(value):
+    """Returns ruamel's values as Python's own."""
+    if isinstance(value, dict):
+        return {key: unwrapped(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [unwrapped(inside) for inside in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def known_files():
+    """Returns the hparams files that come with the recipe."""
+    return [f"hparams/{path.name}" for path in sorted(HPARAMS_FOLDER.glob("*.yaml"))]
+
+
 def kind_of(name, default):
     """Returns the Kind of a key: its own or, by default, that of its default value."""
     if name in KEYS:
@@ -218,7 +276,7 @@ def unknown(name, names, where):
     """Returns a ValueError for a key that is not one of ``names``, with the nearest."""
     near = closest(name, names)
     meant = f"; did you mean {near}?" if near else ""
-    return ValueError(f"{name}: {where} has no such key{meant}")
+    return ValueError(f"{where} has no key {name}{meant}")
 
 
 def closest(name, names):

@@ -1,6 +1,5 @@
 """Reads a study: a YAML of stages, made smaller by a scale if there is one."""
 
-import difflib
 import math
 import re
 from copy import deepcopy
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from keys import FREE_KEYS
+from keys import FREE_KEYS, check_value, plain_values, read_text, unknown
 from studies.spaces import read_space
 from studies.stages import Stage, Study
 
@@ -334,8 +333,11 @@ def _stage(raw, earlier):
     if search:
         search = {**search, "space": _space(where, search, before)}
         _check_search(where, search, epochs)
-    searched = {*(search or {}).get("space", {}), *(runs or {}).get("grid", {})}
-    _check_hparams(where, raw["hparams"], {*raw["settings"], *searched})
+    values = {key: [value] for key, value in raw["settings"].items()}
+    for key, prior in (search or {}).get("space", {}).items():
+        values[key] = prior.choices or prior.bounds
+    values |= (runs or {}).get("grid", {})
+    _check_hparams(where, raw["hparams"], values)
     return Stage(
         name, raw["hparams"], raw["settings"], tuple(needs), search, runs, raw["varied"]
     )
@@ -375,27 +377,25 @@ def _check_search(where, search, epochs):
             raise ValueError(f"{where}: asha takes trials, neither hours nor carry")
 
 
-def _check_hparams(where, hparams, keys):
-    """Raises ValueError if the hparams file lacks a key that the stage sets."""
+def _check_hparams(where, hparams, values):
+    """Raises ValueError for keys that a hparams file lacks, and for wrong values.
+
+    ``values`` has the list of all values that a key may get.
+    """
     if hparams is None:
         raise ValueError(f"{where}: names no hparams, such as hparams/dprnn.yaml")
     path = Path(hparams)
-    if not path.is_file():
-        raise ValueError(
-            f"{where}: hparams {hparams} is no file (seen from {Path.cwd()})"
-        )
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: {hparams} is no YAML: {error}") from None
-    known = re.findall(r"^(\w+):", text, re.MULTILINE)
-    for key in sorted(keys):
-        if key in RESERVED:
-            raise ValueError(
-                f"{where}: {key} cannot be set: runs have folders of their own in "
-                "results/<name of the study> (`name:` is another)"
-            )
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1, cutoff=0.5)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{where}: {hparams} has no key {key}{meant}")
+        defaults = plain_values(path, read_text(path))
+        for key in sorted(values):
+            if key in RESERVED:
+                raise ValueError(
+                    f"{key} cannot be set: runs have folders of their own in "
+                    "results/<name of the study> (`name:` is another)"
+                )
+            if key not in defaults:
+                raise unknown(key, defaults, path)
+            for value in values[key]:
+                check_value(key, value, defaults[key])
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None

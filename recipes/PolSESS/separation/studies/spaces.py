@@ -76,6 +76,12 @@ class Prior:
             return f"{name}({self.low:.0f}, {self.high:.0f}, discrete=True)"
         return f"{name}({self.low:.6g}, {self.high:.6g})"
 
+    @property
+    def bounds(self):
+        """The lowest and the highest value."""
+        kind = round if self.integer else float
+        return kind(self.low), kind(self.high)
+
     def middle(self):
         """Returns a value from the middle of the bounds, or the first choice."""
         if self.choices is not None:

@@ -129,10 +129,11 @@ def kill_at_call(number, after):
                 this = count  # calls may be within one another
                 if this == number and not after:
                     os.kill(os.getpid(), signal.SIGKILL)
-                result = function(*args, **kwargs)
-                if this == number and after:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return result
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    if this == number and after:
+                        os.kill(os.getpid(), signal.SIGKILL)
 
             return call
 

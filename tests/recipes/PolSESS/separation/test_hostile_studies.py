@@ -109,7 +109,7 @@ STUDIES = [
     Wrong("hparams are a number", ["hparams: 5"], edit=content(hparams=5)),
     Wrong(
         "hparams are not there",
-        ["hparams/none.yaml is no file"],
+        ["hparams/none.yaml: does not exist"],
         edit=content(hparams="hparams/none.yaml"),
     ),
     Wrong("no hparams", ["names no hparams"], edit=content(hparams=None)),

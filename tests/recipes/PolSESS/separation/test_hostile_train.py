@@ -104,7 +104,7 @@ WRONG = [
     value("output_folder", " ", "expected a path"),
     Case("data_folder=''", [DPRNN, "--data_folder", ""], ["data_folder: ''", "a path"]),
     # The line itself
-    Case("unknown key", [DPRNN, "--learning_rat", "1"], ["no such key"]),
+    Case("unknown key", [DPRNN, "--learning_rat", "1"], ["has no key learning_rat"]),
     Case("near key", [DPRNN, "--batchsize", "4"], ["did you mean batch_size?"]),
     Case("near key of SpeechBrain", [DPRNN, "--devise", "cpu"], ["mean device?"]),
     Case("twice", [DPRNN, "--lr", "1", "--lr=2"], ["--lr is given twice", "1 and 2"]),

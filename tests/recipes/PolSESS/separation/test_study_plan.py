@@ -173,7 +173,10 @@ def small(tmp_path, hparams="hparams/dprnn.yaml", settings=None, **stage):
         ),
         ({"runs": {"top": {"stages": "other"}}}, "depends on other"),
         ({"runs": {"tops": 3}}, "unknown keys tops"),
-        ({"runs": {}, "hparams": "hparams/none.yaml"}, "is no file"),
+        (
+            {"runs": {}, "hparams": "hparams/none.yaml"},
+            "does not exist, expected a hparams file",
+        ),
         (
             {"search": {"trials": 2, "space": SPACE, "algorithm": "bohb"}},
             "algorithm: 'bohb'; expected one of ('random', 'tpe', 'asha')",
@@ -210,8 +213,10 @@ def test_errors_name_what_is_wrong_with_a_study(tmp_path, content, message):
 
 
 def test_numbers_as_people_write_them_are_numbers(tmp_path):
-    study = small(tmp_path, runs={"grid": {"lr": ["1e-4", "2.5E-3", "-1e+2"]}})
-    assert study.stages[0].runs["grid"]["lr"] == [1e-4, 2.5e-3, -100]
+    study = small(
+        tmp_path, runs={"grid": {"loss_floor": ["-1e-4", "-2.5E-3", "-1e+2"]}}
+    )
+    assert study.stages[0].runs["grid"]["loss_floor"] == [-1e-4, -2.5e-3, -100]
 
 
 def test_stages_are_repeated_for_each_setting():
