@@ -409,6 +409,7 @@ def test_lock_that_a_killed_worker_left_is_released(folder, monkeypatch):
     monkeypatch.setattr(Experiment, "acquire_algorithm_lock", acquire_quickly)
     assert storage.reserve(stage) is None  # not to be had, and then released
     assert storage.reserve(stage) is not None
+    lock.__exit__(None, None, None)
 
 
 def test_finished_study_refuses_other_recordings(folder):
