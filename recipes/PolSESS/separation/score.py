@@ -15,7 +15,9 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import soundfile
 
 from corpus.atomic import replacing
 from corpus.console import plain_errors, progress_bar
@@ -125,50 +127,56 @@ def pair(options):
     mixtures = {}
     if options.mixtures:
         mixtures = find_mixtures(options.mixtures, references)
-    return [
+    items = [
         (name, estimates[name], files, mixtures.get(name))
         for name, files in references.items()
     ]
+    for item in items:
+        _check_headers(item)
+    return items
+
+
+def _check_headers(item):
+    """Raises ValueError if a recording's files are not mono, of one rate and length."""
+    _, estimates, references, mixture = item
+    first = None
+    for path in [*references, *estimates, *([mixture] if mixture else [])]:
+        try:
+            info = soundfile.info(path)
+        except soundfile.LibsndfileError as error:
+            raise ValueError(f"{path}: not readable as audio ({error})") from error
+        if info.channels != 1:
+            raise ValueError(f"{path}: {info.channels} channels, expected one")
+        found = (info.frames, info.samplerate)
+        first = first or (path, *found)
+        if found != first[1:]:
+            raise ValueError(
+                f"{path}: {found[0]} samples at {found[1]} Hz, but {first[0]} has "
+                f"{first[1]} at {first[2]} Hz. Give files of one length and rate"
+            )
 
 
 def score_recording(item):
     """Returns the scores of one recording, a dict; ``item`` is from ``pair``."""
-    import numpy as np
     import torch
 
     from scoring import score
 
     name, estimates, references, mixture = item
-    paths = [*references, *estimates, *([mixture] if mixture else [])]
-    read = {path: _read(path) for path in paths}
-    first, rate = read[paths[0]]
-    for path, (samples, its_rate) in read.items():
-        if (its_rate, len(samples)) != (rate, len(first)):
-            raise ValueError(
-                f"{path}: {len(samples)} samples at {its_rate} Hz, but {paths[0]} has "
-                f"{len(first)} at {rate} Hz. Give files of one length and rate"
-            )
-    targets = np.stack([read[path][0] for path in references])
-    separated = np.stack([read[path][0] for path in estimates])
-    mixed = read[mixture][0] if mixture else targets.sum(0)
+    targets = np.stack([_read(path) for path in references])
+    separated = np.stack([_read(path) for path in estimates])
+    mixed = _read(mixture) if mixture else targets.sum(0)
+    rate = soundfile.info(references[0]).samplerate
     tensors = [torch.from_numpy(x)[None] for x in (mixed, separated, targets)]
     (scores,) = score(*tensors, rate)
-    return {"id": name, "seconds": round(len(first) / rate, 3), **scores}
+    return {"id": name, "seconds": round(len(mixed) / rate, 3), **scores}
 
 
 def _read(path):
-    import numpy as np
-    import soundfile
-
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path}: not readable as audio ({error})") from error
-    if samples.shape[1] != 1:
-        raise ValueError(f"{path}: {samples.shape[1]} channels, expected one")
+    samples, _ = soundfile.read(path, dtype="float32")
     if not len(samples) or not np.isfinite(samples).all():
         raise ValueError(f"{path}: empty or not finite, expected samples")
-    return samples[:, 0], rate
+    return samples
 
 
 def main(arguments=None):
