@@ -19,7 +19,7 @@ import soundfile as sf
 
 import recipe_path  # noqa: F401
 from measuring import Figure, peak_memory, write_report
-from polsess_prepare import LAYERS, REVERBS, prepare_polsess
+from polsess_prepare import LAYERS, REVERBS, prepare_polsess, sampled_rows
 
 SHARES = {"train": 0.94, "val": 0.03, "test": 0.03}
 SAMPLE_RATE = 8000
@@ -27,7 +27,7 @@ FRAMES = 4 * SAMPLE_RATE
 
 
 def write_tree(folder, rows):
-    """Writes a corpus of empty files.
+    """Writes a corpus of files that are empty but for those that are opened.
 
     Arguments
     ---------
@@ -44,15 +44,16 @@ def write_tree(folder, rows):
     files = 0
     for subset, share in SHARES.items():
         table = _describe(subset, round(rows * share))
+        opened = set(sampled_rows(subset, len(table)))
         for column, layer_folder in LAYERS.values():
             target = folder / subset / layer_folder
             target.mkdir(parents=True, exist_ok=True)
             names = table[column][table[column] != ""]
-            for name in names:
+            for row, name in names.items():
                 os.close(os.open(f"{target}/{name}", os.O_CREAT | os.O_WRONLY))
+                if row in opened:
+                    sf.write(target / name, np.zeros(FRAMES), SAMPLE_RATE)
             files += len(names)
-        first = folder / subset / "mix" / table["mixFile"][0]
-        sf.write(first, np.zeros(FRAMES), SAMPLE_RATE)
         name = f"corpus_{folder.name}_{subset}_final.csv"
         table.to_csv(folder / subset / name, index=False)
     return files

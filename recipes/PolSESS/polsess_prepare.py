@@ -337,6 +337,12 @@ def _check_files_exist(data_folder, tables, csvs):
         )
 
 
+def sampled_rows(subset, count):
+    """Returns the places of a subset's rows whose headers are opened, ascending."""
+    drawn = {keyed.integer("headers", subset, n) % count for n in range(SAMPLED)}
+    return sorted({0, *drawn})
+
+
 def _sample_headers(data_folder, table, sample_rate):
     """Opens the headers of some rows of a subset.
 
@@ -361,9 +367,7 @@ def _sample_headers(data_folder, table, sample_rate):
     ValueError
         If no mix can be read, or most are of another rate.
     """
-    subset, count = table["subset"].iloc[0], len(table)
-    drawn = {keyed.integer("headers", subset, n) % count for n in range(SAMPLED)}
-    rows = table.iloc[sorted({0, *drawn})]
+    rows = table.iloc[sampled_rows(table["subset"].iloc[0], len(table))]
     headers = {
         path: _header(data_folder / path)
         for layer in LAYERS
