@@ -30,8 +30,18 @@ def read_manifest(path, data_folder, items=None):
     -------
     list of dict
         Rows with the manifest's columns, ``id``, and ``indoor`` as a bool.
+
+    Raises
+    ------
+    ValueError
+        If the manifest is of an older version, or has fewer rows than ``items``.
     """
     table = load_data_csv(str(path), {"data_root": str(data_folder)})
+    if any("sample_rate" not in row for row in table.values()):
+        raise ValueError(
+            f"{path}: no column sample_rate; the manifest is of an older version. "
+            "Remove it, or run once with skip_prep: False"
+        )
     rows = [
         {"id": row_id, **row, "indoor": row["indoor"] == "True"}
         for row_id, row in table.items()

@@ -6,10 +6,9 @@ from matplotlib.figure import Figure
 
 from curriculum import Curriculum
 from curve import mark_stages
-from evaluation import FULL_MIX_GROUP, METRICS
+from evaluation import FULL_MIX_GROUP, MEAN_GROUP, METRICS
 from reporting import statistics
 from reporting.document import Picture, Section, Table, Text
-from reporting.runs import MEAN_GROUP
 from variants import FULL_MIX, VARIANTS
 
 

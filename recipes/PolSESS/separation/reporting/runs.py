@@ -11,14 +11,13 @@ from corpus.csvs import check_text
 from curriculum import Curriculum
 from curve import read_log
 from description import New, read_description
-from evaluation import FULL_MIX_GROUP, METRICS, ROW_COLUMNS
+from evaluation import FULL_MIX_GROUP, MEAN_GROUP, METRICS, ROW_COLUMNS
 from export import TrainingConstructor
 from keys import FREE_KEYS, PLAIN
 from reporting.ledgers import is_validation
 from streaming import SeparationError
 from variants import FULL_MIX, VARIANTS
 
-MEAN_GROUP = "mean of variants"  # of the scores of a summary
 # Free to change in a run that goes on, but not between runs that shall be repetitions.
 COUNTED_KEYS = ("N_epochs", "early_stop_patience")
 AGAIN = "Test again: the run's command with --test_only True"

@@ -1,6 +1,7 @@
 """Wavs and packs give the same tensors, to the bit, by any way of loading."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -135,3 +136,10 @@ def test_recordings_of_different_lengths_are_named(rows, tmp_path):
     other = rows[1] | {"mix": str(tmp_path / "short.wav")}
     with pytest.raises(ValueError, match="one length; these have .*short.wav': 10"):
         VariantDataset([rows[0], other], "SB").__getitems__([(0, "C"), (1, "C")])
+
+
+def test_manifest_of_an_older_version_is_refused(manifest, corpus, tmp_path):
+    table = pd.read_csv(manifest, dtype=str).drop(columns="sample_rate")
+    table.to_csv(tmp_path / "train.csv", index=False)
+    with pytest.raises(ValueError, match="train.csv: no column sample_rate; .*older"):
+        read_manifest(tmp_path / "train.csv", corpus)
