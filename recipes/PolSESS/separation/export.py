@@ -8,7 +8,6 @@ import torch
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import SafeRepresenter
 
-from corpus import keyed
 from description import (
     KNOWN_CLASSES,
     PRETRAINER,
@@ -16,7 +15,8 @@ from description import (
     New,
     read_description,
 )
-from inference import HPARAMS_FILE, WEIGHTS_FILE, Separator
+from inference import HPARAMS_FILE, WEIGHTS_FILE, Separator, read_export
+from streaming import SeparationError
 from variants import num_sources
 
 # Our classes by the names of what evaluates alike with the same weights.
@@ -201,7 +201,7 @@ def load_weights(folder, modules, hparams):
     Returns
     -------
     str
-        A digest of the weights.
+        The export's fingerprint.
 
     Raises
     ------
@@ -209,27 +209,20 @@ def load_weights(folder, modules, hparams):
         Naming the folder and what is wrong: no export, another rate, number of sources
         or architecture.
     """
-    folder = Path(folder)
-    if not (folder / WEIGHTS_FILE).is_file():
-        near = folder / "export"
-        meant = f"; did you mean {near}?" if (near / WEIGHTS_FILE).is_file() else ""
-        raise ValueError(f"init_from: {folder} is no export, as train.py makes{meant}")
-    description = read_description(folder / HPARAMS_FILE)
+    try:
+        description, weights, fingerprint = read_export(folder)
+    except SeparationError as error:
+        raise ValueError(f"init_from: {error}") from error
     wanted = {
         "sample_rate": hparams["sample_rate"],
         "num_spks": num_sources(hparams["task"]),
     }
     for key, value in wanted.items():
-        if description.get(key) != value:
+        if description[key] != value:
             raise ValueError(
-                f"init_from: {folder} has {key} {description.get(key)}, but this run "
+                f"init_from: {folder} has {key} {description[key]}, but this run "
                 f"{value}. Choose the same task and sample_rate"
             )
-    content = (folder / WEIGHTS_FILE).read_bytes()
-    try:
-        weights = safetensors.torch.load(content)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"init_from: {folder / WEIGHTS_FILE}: {error}") from error
     held = torch.nn.ModuleDict(modules)
     shapes = {name: tuple(value.shape) for name, value in held.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in weights.items()}
@@ -241,7 +234,7 @@ def load_weights(folder, modules, hparams):
                 "here. Give the hparams file and the sizes of that model"
             )
     held.load_state_dict(weights)
-    return keyed.digest(content)
+    return fingerprint
 
 
 def _carry_code(folder):

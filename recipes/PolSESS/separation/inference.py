@@ -1,22 +1,27 @@
-"""Separates mixtures with an exported model: batches of tensors and files."""
+"""Separates mixtures with an exported model: batches, arrays and files."""
 
+import hashlib
 import os
 import tempfile
+import textwrap
 from pathlib import Path
 
 import numpy as np
 import safetensors.torch
-import scipy.optimize
 import soundfile
 import torch
 
 import masking
 from description import build, read_description
+from joining import join_chunks
+from levels import Levels
 from streaming import (
     BLOCK_SECONDS,
+    CHUNK_SECONDS,
+    OVERLAP,
     SeparationError,
-    join_chunks,
     mono_blocks,
+    name_of,
     open_audio,
     overlapping_chunks,
     resample,
@@ -33,48 +38,71 @@ MODEL_ERRORS = (
     ValueError,
 )
 MIN_SECONDS = 1.0  # zeros fill shorter mixtures: convolutions reach far
-CHUNK_SECONDS = 8.0  # twice the length trained on: fewer joints, little memory
-OVERLAP = 0.25  # of a chunk
-RIDGE = 1e-10  # of the estimates' energy: of equal estimates, each gets its share
 WAV_LIMIT = 2**32 - 2**16  # bytes; RF64, the same with 64-bit sizes, holds more
 
 
-def fit_gains(gram, cross):
-    """Finds the gains with which the estimates sum best to the mixture.
-
-    A source sounds in its mixture as it is, not inverted, so the gain's sign is that
-    which makes an estimate correlate positively with the mixture. No estimate
-    may then be subtracted to mend another.
+def read_export(folder):
+    """Reads an export without running or unpickling anything in it.
 
     Arguments
     ---------
-    gram : array
-        Inner products of the estimates with each other, [S, S].
-    cross : array
-        Inner products of the estimates with the mixture, [S].
+    folder : str or Path
+        What ``export.export_model`` wrote.
 
     Returns
     -------
-    array
-        Gains [S], the ridge-regularised least-squares solution of these signs; zeros
-        for silent estimates or a silent mixture.
+    description : dict
+        Of hyperparams.yaml, with a layout of modules that is known.
+    weights : dict
+        Name -> torch.Tensor.
+    fingerprint : str
+        16 hexadecimal digits that tell exports apart.
+
+    Raises
+    ------
+    SeparationError
+        If the export is incomplete, inconsistent or asks for unknown classes.
     """
-    ridge = RIDGE * np.trace(gram)
-    if not ridge:
-        return np.zeros(len(cross))
-    signs = np.where(cross < 0, -1.0, 1.0)
-    gram = gram * np.outer(signs, signs) + ridge * np.eye(len(cross))
-    factor = np.linalg.cholesky(gram)
-    target = np.linalg.solve(factor, signs * cross)
-    return signs * scipy.optimize.nnls(factor.T, target)[0]
+    folder = Path(folder)
+    hparams_file, weights_file = folder / HPARAMS_FILE, folder / WEIGHTS_FILE
+    if (folder / "export" / HPARAMS_FILE).is_file():
+        raise SeparationError(
+            f"{folder}: is the folder of a run; did you mean {folder / 'export'}?"
+        )
+    for file in (hparams_file, weights_file):
+        if not file.is_file():
+            raise SeparationError(
+                f"{file}: is not there; expected an exported model, such as the folder "
+                "export that train.py writes into a run's folder"
+            )
+    description = read_description(hparams_file)
+    for key in ("sample_rate", "num_spks"):
+        if type(description.get(key)) is not int or description[key] < 1:
+            raise SeparationError(
+                f"{hparams_file}: {key} is {description.get(key)!r}, expected a "
+                "positive integer; export the model again"
+            )
+    specified = description.get("modules")
+    layouts = [set(layout) for layout in masking.LAYOUTS]
+    if not isinstance(specified, dict) or set(specified) not in layouts:
+        expected = " or ".join(map(", ".join, masking.LAYOUTS))
+        raise SeparationError(f"{hparams_file}: modules must be exactly {expected}")
+    try:
+        data = weights_file.read_bytes()
+        weights = safetensors.torch.load(data)
+        fingerprint = hashlib.sha256(hparams_file.read_bytes() + data).hexdigest()[:16]
+    except (OSError, safetensors.SafetensorError) as error:
+        raise SeparationError(
+            f"{weights_file}: {error}; copy or export the model again"
+        ) from error
+    return description, weights, fingerprint
 
 
 class Separator:
     """A trained model that separates mixtures, at one sample rate.
 
-    SI-SDR leaves the scale of an estimate free, its polarity included. Estimates are
-    therefore scaled so that they sum to the mixture as well as they can, never to
-    their own peak.
+    Estimates get the levels they have in the mixture (see ``levels``), and in
+    recordings longer than a chunk each speaker stays in one stream (see ``joining``).
 
     Arguments
     ---------
@@ -86,13 +114,16 @@ class Separator:
         Number of sources the model puts out.
     device : str
         Where it runs.
+    fingerprint : str
+        Tells the model apart from others.
     """
 
-    def __init__(self, modules, sample_rate, num_spks, device="cpu"):
+    def __init__(self, modules, sample_rate, num_spks, device="cpu", fingerprint=None):
         self.modules = torch.nn.ModuleDict(modules).to(device).eval()
         self.sample_rate = sample_rate
         self.num_spks = num_spks
         self.device = device
+        self.fingerprint = fingerprint
 
     @classmethod
     def from_export(cls, folder, device="cpu"):
@@ -110,42 +141,23 @@ class Separator:
         SeparationError
             If the export is incomplete, inconsistent or asks for unknown classes.
         """
-        hparams_file = Path(folder) / HPARAMS_FILE
-        weights_file = Path(folder) / WEIGHTS_FILE
-        hparams = read_description(hparams_file)
-        for key in ("sample_rate", "num_spks"):
-            if type(hparams.get(key)) is not int or hparams[key] < 1:
-                raise SeparationError(
-                    f"{hparams_file}: {key} is {hparams.get(key)!r}, expected a "
-                    "positive integer; export the model again"
-                )
-        specified = hparams.get("modules")
-        layouts = [set(layout) for layout in masking.LAYOUTS]
-        if not isinstance(specified, dict) or set(specified) not in layouts:
-            expected = " or ".join(map(", ".join, masking.LAYOUTS))
-            raise SeparationError(f"{hparams_file}: modules must be exactly {expected}")
+        description, weights, fingerprint = read_export(folder)
+        rate, sources = description["sample_rate"], description["num_spks"]
         try:
-            weights = safetensors.torch.load(weights_file.read_bytes())
-        except (OSError, safetensors.SafetensorError) as error:
-            raise SeparationError(f"{weights_file}: {error}") from error
-        try:
-            built = {}
+            built, specified = {}, description["modules"]
             modules = {name: build(specified[name], built) for name in specified}
-            separator = cls(
-                modules, hparams["sample_rate"], hparams["num_spks"], device
-            )
+            separator = cls(modules, rate, sources, device, fingerprint)
             separator.modules.load_state_dict(weights)
-            sources = separator.estimate(torch.zeros(1, 1)).shape[2]
+            given = separator.estimate(torch.zeros(1, 1)).shape[2]
         except MODEL_ERRORS as error:
-            reason = " ".join(str(error).split())
             raise SeparationError(
-                f"{folder}: {HPARAMS_FILE} and {WEIGHTS_FILE} do not make a model: "
-                f"{reason}"
+                f"{folder}: {HPARAMS_FILE} and {WEIGHTS_FILE} do not make a model; "
+                f"export it again: {textwrap.shorten(str(error), 300)}"
             ) from error
-        if sources != separator.num_spks:
+        if given != sources:
             raise SeparationError(
-                f"{hparams_file}: num_spks is {separator.num_spks}, but the model "
-                f"puts out {sources}"
+                f"{Path(folder) / HPARAMS_FILE}: num_spks is {sources}, but the model "
+                f"puts out {given}; export it again"
             )
         return separator
 
@@ -198,14 +210,64 @@ class Separator:
         gram = signals.mT @ signals
         cross = (signals.mT @ mixtures.to(signals)[..., None])[..., 0]
         gains = [
-            fit_gains(*pair)
+            Levels(self.num_spks).fit(*pair)[0]
             for pair in zip(gram.cpu().numpy(), cross.cpu().numpy(), strict=True)
         ]
         return estimates * torch.as_tensor(np.stack(gains)).to(estimates)[:, None]
 
-    def output_paths(self, path, out_folder=None):
+    def separate(self, audio, rate, chunk_seconds=CHUNK_SECONDS, progress=None):
+        """Separates an array of any length, rate and number of channels.
+
+        Arguments
+        ---------
+        audio : numpy.ndarray or torch.Tensor
+            [T] or [T, channels], floating point and finite; channels are averaged.
+        rate : int
+            Its rate in Hz.
+        chunk_seconds : float
+            Length of what the model sees at once; neighbours share a quarter.
+        progress : callable
+            Called with (seconds done, seconds in all).
+
+        Returns
+        -------
+        numpy.ndarray or torch.Tensor
+            Sources [T, S] at the same rate, float32, of the kind that was given.
+
+        Raises
+        ------
+        ValueError
+            If the audio is not as described.
+        """
+        samples = np.asarray(audio.detach().cpu() if torch.is_tensor(audio) else audio)
+        if not np.issubdtype(samples.dtype, np.floating):
+            raise ValueError(
+                f"audio: its type is {samples.dtype}, expected floating point within "
+                "-1..1; divide 16-bit integers by 32768"
+            )
+        channels = samples.shape[1] if samples.ndim == 2 else 1
+        if samples.ndim not in (1, 2) or not 0 < channels <= len(samples):
+            raise ValueError(
+                f"audio: its shape is {samples.shape}, expected [time] or "
+                "[time, channels] with at least one sample; transpose [channels, time]"
+            )
+        if int(rate) != rate or rate < 1:
+            raise ValueError(f"rate: {rate!r}, expected a positive integer in Hz")
+        if not np.isfinite(samples).all():
+            raise ValueError("audio: expected finite samples")
+        mono = samples.reshape(len(samples), channels).mean(axis=1, dtype=np.float32)
+        pieces = self._stream([mono], len(mono), int(rate), chunk_seconds, progress)
+        joined = np.concatenate(list(pieces))
+        sources = [
+            np.concatenate(list(resample([source], self.sample_rate, int(rate))))
+            for source in joined.T
+        ]
+        result = np.stack(sources, axis=1)[: len(mono)].astype(np.float32)
+        return torch.from_numpy(result) if torch.is_tensor(audio) else result
+
+    def output_paths(self, source, out_folder=None):
         """Returns where ``separate_file`` puts the sources of a file."""
-        path = Path(path)
+        path = Path(name_of(source))
         folder = path.parent if out_folder is None else Path(out_folder)
         return [
             folder / f"{path.stem}_source{number}.wav"
@@ -214,7 +276,7 @@ class Separator:
 
     def separate_file(
         self,
-        path,
+        source,
         out_folder=None,
         output_rate="file",
         overwrite=False,
@@ -223,15 +285,16 @@ class Separator:
     ):
         """Separates an audio file of any length, rate and number of channels.
 
-        Memory does not grow with the file: chunks are separated one by one and joined
-        into a temporary file beside the outputs, which a second pass scales, with one
-        gain a source for the whole file, and resamples into the outputs. These are
-        16-bit WAV, or 32-bit float where a source exceeds full scale.
+        Memory does not grow with the file: chunks are separated one by one, scaled and
+        joined into a temporary file beside the outputs, which a second pass resamples
+        into the outputs. These are 16-bit WAV, or 32-bit float where a source exceeds
+        full scale.
 
         Arguments
         ---------
-        path : str or Path
-            Anything soundfile reads; several channels are mixed down.
+        source : str, Path or binary file object
+            Anything soundfile reads; several channels are averaged. An open file must
+            be seekable and have a ``name``, which the outputs are named after.
         out_folder : str or Path
             Made if need be; None: where the file is.
         output_rate : "file", "model" or int
@@ -254,63 +317,81 @@ class Separator:
             If the file is not whole, finite audio, an output exists or cannot be
             written. No output is left half-written.
         """
-        path, outputs = Path(path), self.output_paths(path, out_folder)
-        length = round(chunk_seconds * self.sample_rate)
-        if round(OVERLAP * length) < 1:
-            raise ValueError(f"chunk_seconds: {chunk_seconds} is too short")
+        source = source if hasattr(source, "read") else Path(source)
+        if not isinstance(getattr(source, "name", None), (str, bytes)):
+            raise ValueError(
+                "source: the open file has no name for the outputs; set its attribute "
+                "name, or read it and use Separator.separate"
+            )
+        name, outputs = name_of(source), self.output_paths(source, out_folder)
         if output_rate not in ("file", "model") and not int(output_rate) > 0:
             raise ValueError(f"output_rate: {output_rate!r} is not file, model or Hz")
         existing = [str(output) for output in outputs if output.exists()]
         if existing and not overwrite:
             raise SeparationError(
-                f"{path}: {', '.join(existing)} exists already; allow overwriting or "
+                f"{name}: {', '.join(existing)} exists already; allow overwriting or "
                 "choose another folder"
             )
-        with open_audio(path) as file:
+        folder = outputs[0].parent
+        with open_audio(source) as file:
             rates = {"file": file.samplerate, "model": self.sample_rate}
             rate = rates.get(output_rate) or int(output_rate)
+            blocks = mono_blocks(file, name)
+            pieces = self._stream(
+                blocks, file.frames, file.samplerate, chunk_seconds, progress
+            )
             try:
-                outputs[0].parent.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=outputs[0].parent) as joined:
-                    gains = self._join(file, length, joined, progress)
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder) as joined:
+                    for piece in pieces:
+                        joined.write(piece.astype(np.float32).tobytes())
                     frames = round(file.frames * rate / file.samplerate)
-                    self._write(joined, gains, outputs, rate, frames)
-            except (OSError, RuntimeError, ArithmeticError, MemoryError) as error:
-                raise SeparationError(f"{path}: {error}") from error
+                    self._write(joined, outputs, rate, frames)
+            except OSError as error:
+                raise SeparationError(
+                    f"{name}: cannot write to {folder} ({error.strerror or error}); "
+                    "make room or choose another folder"
+                ) from error
+            except (RuntimeError, ArithmeticError, MemoryError) as error:
+                raise SeparationError(f"{name}: {error}") from error
         return outputs
 
-    def _join(self, file, length, joined, progress):
-        """Writes joined estimates [T, S] as float32, returns the gains [S]."""
+    def _stream(self, blocks, frames, rate, chunk_seconds, progress):
+        """Yields pieces [T, S] of the separated sources at the model's rate.
+
+        Arguments
+        ---------
+        blocks : iterable of arrays
+            Consecutive pieces [T] of one signal.
+        frames, rate : int
+            Its length in samples, and its rate in Hz.
+        chunk_seconds, progress
+            Of ``separate_file``.
+        """
+        length = round(chunk_seconds * self.sample_rate)
         overlap = round(OVERLAP * length)
-        blocks = resample(mono_blocks(file), file.samplerate, self.sample_rate)
+        if overlap < 1:
+            raise ValueError(f"chunk_seconds: {chunk_seconds} is too short")
         pairs = (
             (chunk, self.estimate(torch.from_numpy(chunk)[None])[0].cpu().numpy())
-            for chunk in overlapping_chunks(blocks, length, overlap)
+            for chunk in overlapping_chunks(
+                resample(blocks, rate, self.sample_rate), length, overlap
+            )
         )
-        gram = np.zeros((self.num_spks, self.num_spks))
-        cross = np.zeros(self.num_spks)
         done = 0
-        for mixture, estimates in join_chunks(pairs, overlap):
-            joined.write(estimates.astype(np.float32).tobytes())
-            signals = estimates.astype(np.float64)
-            gram += signals.T @ signals
-            cross += signals.T @ mixture
-            done += len(mixture)
+        for piece in join_chunks(pairs, overlap, self.sample_rate):
+            done += len(piece)
+            yield piece
             if progress:
-                seconds = file.frames / file.samplerate
-                progress(min(done / self.sample_rate, seconds), seconds)
-        return fit_gains(gram, cross)
+                progress(min(done / self.sample_rate, frames / rate), frames / rate)
 
-    def _write(self, joined, gains, outputs, rate, frames):
+    def _write(self, joined, outputs, rate, frames):
         """Writes each source under a temporary name, renames when all are whole."""
         partial = [output.with_name(f".{output.name}.partial") for output in outputs]
         try:
-            for source, (gain, file) in enumerate(zip(gains, partial, strict=True)):
+            for source, file in enumerate(partial):
                 for subtype in ("PCM_16", "FLOAT"):
-                    blocks = (
-                        np.float32(gain) * block[:, source]
-                        for block in self._read_blocks(joined)
-                    )
+                    blocks = (block[:, source] for block in self._read_blocks(joined))
                     stream = resample(blocks, self.sample_rate, rate)
                     if _write_wav(file, stream, rate, frames, subtype) <= 1:
                         break
@@ -329,12 +410,25 @@ class Separator:
 
 
 def _write_wav(file, blocks, rate, frames, subtype):
-    """Writes the first ``frames`` samples of blocks, returns their peak."""
+    """Writes the first ``frames`` samples of blocks, returns their peak.
+
+    Raises
+    ------
+    OSError
+        If there is no room, which libsndfile does not say.
+    """
     peak = 0.0
     container = "WAV" if frames * 4 < WAV_LIMIT else "RF64"
-    with soundfile.SoundFile(file, "w", rate, 1, subtype, format=container) as wav:
-        for block in blocks:
-            block = block[: frames - wav.frames]
-            peak = max(peak, np.abs(block).max(initial=0))
-            wav.write(block)
+    try:
+        with soundfile.SoundFile(
+            os.fsencode(file), "w", rate, 1, subtype, format=container
+        ) as wav:
+            for block in blocks:
+                block = block[: frames - wav.frames]
+                peak = max(peak, np.abs(block).max(initial=0))
+                wav.write(block)
+    except (soundfile.LibsndfileError, AssertionError) as error:
+        raise OSError(f"{file.name} could not be written whole: {error}") from error
+    if file.stat().st_size < frames * (2 if subtype == "PCM_16" else 4):
+        raise OSError(f"{file.name} could not be written whole")
     return peak

@@ -1,12 +1,13 @@
-"""Audio files as streams: checked mono blocks, resampled, cut in chunks and joined.
+"""Audio files as streams: checked mono blocks, resampled and cut in chunks.
 
 Everything here holds a few seconds of audio, however long the file is.
 """
 
 import logging
 import math
+import os
 import re
-from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -16,9 +17,8 @@ logger = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 10
 FILTER_PERIODS = 10  # half length of resample_poly's filter, in the slower rate
-SILENCE = 1e-6  # energy of an overlap against the loudest chunk's: -60 dB
-MARGIN = 0.1  # least lead in correlation of the best speaker order over the next
-ORDER_FLOOR = 1e-3  # energy below which a speaker weighs less in the order: -30 dB
+CHUNK_SECONDS = 8.0  # twice the length trained on: fewer joints, little memory
+OVERLAP = 0.25  # of a chunk
 UNKNOWN_SIZE = 2**32 - 1  # what programs writing into a pipe put into a WAV header
 SHORT_DATA = re.compile(r"(?:data|SSND|[Rr]iff|Riff size) : (\d+) \(should be (\d+)\)")
 
@@ -27,7 +27,7 @@ class SeparationError(Exception):
     """A file or an export cannot be used; the message names it and says why."""
 
 
-def open_audio(path):
+def open_audio(source):
     """Opens an audio file that is whole and not empty.
 
     A compressed stream (OGG, MP3) that was cut short does not say so and is read as
@@ -35,7 +35,8 @@ def open_audio(path):
 
     Arguments
     ---------
-    path : Path
+    source : Path or binary file object
+        The latter must be seekable.
 
     Returns
     -------
@@ -44,31 +45,51 @@ def open_audio(path):
     Raises
     ------
     SeparationError
-        If the path is no file, no audio, empty or truncated.
+        If it is no file, no audio, empty or truncated.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise SeparationError(f"{path}: {what}, expected an audio file")
-    try:
-        file = soundfile.SoundFile(path)
-    except (OSError, TypeError, soundfile.SoundFileError) as error:
+    name, path = name_of(source), isinstance(source, Path)
+    if path and not source.is_file():
+        what = "is no regular file" if source.exists() else "does not exist"
+        what = "is a folder" if source.is_dir() else what
+        raise SeparationError(f"{name}: {what}, expected an audio file")
+    try:  # as bytes, since a name need not be text
+        file = soundfile.SoundFile(os.fsencode(source) if path else source)
+    except (OSError, TypeError, ValueError, soundfile.SoundFileError) as error:
+        reason = getattr(error, "error_string", None) or error
         raise SeparationError(
-            f"{path}: expected audio (WAV, FLAC, OGG, MP3, AIFF): {error}"
+            f"{name}: expected audio (WAV, FLAC, OGG, MP3, AIFF): {reason} "
+            f"Convert other formats first: ffmpeg -i {Path(name).name} "
+            f"{Path(name).stem}.wav"
         ) from error
     for promised, found in SHORT_DATA.findall(file.extra_info):
         if int(found) < int(promised) != UNKNOWN_SIZE:
             file.close()
             raise SeparationError(
-                f"{path}: truncated, {found} of {promised} bytes are there"
+                f"{name}: truncated, {found} of {promised} bytes are there; "
+                "copy or record it again"
             )
     if not file.frames:
         file.close()
-        raise SeparationError(f"{path}: empty, expected at least one sample")
+        raise SeparationError(f"{name}: empty, expected at least one sample")
     return file
 
 
-def mono_blocks(file):
+def name_of(source):
+    """Returns what to call a path or an open file."""
+    if isinstance(source, Path):
+        return str(source)
+    name = getattr(source, "name", None)
+    return os.fsdecode(name) if isinstance(name, (str, bytes)) else "the open file"
+
+
+def mono_blocks(file, name):
     """Yields the channels' mean of an open file in float32 blocks of shape [T].
+
+    Arguments
+    ---------
+    file : soundfile.SoundFile
+    name : str
+        What to call it.
 
     Raises
     ------
@@ -76,21 +97,22 @@ def mono_blocks(file):
         If samples are not finite or the file ends early.
     """
     if file.channels > 1:
-        logger.warning("%s: %d channels mixed down to one", file.name, file.channels)
+        logger.warning("%s: %d channels averaged to one", name, file.channels)
     frames = 0
     for block in file.blocks(
         BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True
     ):
         if not np.isfinite(block).all():
             raise SeparationError(
-                f"{file.name}: NaN or infinite samples between {frames} and "
+                f"{name}: NaN or infinite samples between {frames} and "
                 f"{frames + len(block)}, expected finite ones"
             )
         frames += len(block)
         yield block.mean(axis=1)
     if frames != file.frames:
         raise SeparationError(
-            f"{file.name}: truncated, {frames} of {file.frames} samples are there"
+            f"{name}: truncated, {frames} of {file.frames} samples are there; "
+            "copy or record it again"
         )
 
 
@@ -159,68 +181,3 @@ def overlapping_chunks(blocks, length, overlap):
             covered = overlap
     if len(buffer) > covered:
         yield buffer
-
-
-def speaker_order(before, after):
-    """Finds which estimates of a chunk continue which of the chunk before.
-
-    Arguments
-    ---------
-    before : array
-        The earlier chunk's estimates where both overlap, [T, S].
-    after : array
-        The later chunk's, [T, S].
-
-    Returns
-    -------
-    list of int or None
-        ``after[:, order]`` continues ``before``; None if no order is clearly better
-        than the others.
-    """
-    products = before.T @ after
-    energies = np.outer((before**2).sum(0), (after**2).sum(0))
-    norms = np.sqrt(energies) + ORDER_FLOOR * np.sqrt(energies.max())
-    correlations = products / np.maximum(norms, np.finfo(np.float32).tiny)
-    speakers = range(len(correlations))
-    scores = sorted(
-        (sum(correlations[i, j] for i, j in zip(speakers, order, strict=True)), order)
-        for order in permutations(speakers)
-    )
-    if len(scores) > 1 and scores[-1][0] - scores[-2][0] < MARGIN:
-        return None
-    return list(scores[-1][1])
-
-
-def join_chunks(chunks, overlap):
-    """Cross-fades overlapping chunks and keeps the speakers in order between them.
-
-    Triangular weights that sum to one join the chunks. A chunk whose overlap is near
-    silent or fits in any order keeps the order of the last chunk that was clear.
-
-    Arguments
-    ---------
-    chunks : iterable of (array, array)
-        Mixture [T] and estimates [T, S] of each of ``overlapping_chunks``.
-    overlap : int
-        Samples shared by neighbours.
-
-    Yields
-    ------
-    (array, array)
-        Consecutive pieces of the mixture and of the joined estimates.
-    """
-    fade = ((np.arange(overlap, dtype=np.float32) + 0.5) / overlap)[:, None]
-    tail = order = None
-    loudest = 0.0
-    for mixture, estimates in chunks:
-        loudest = max(loudest, np.mean(mixture**2))
-        if tail is None:
-            order = list(range(estimates.shape[1]))
-        else:
-            if np.mean(mixture[:overlap] ** 2) > SILENCE * loudest:
-                order = speaker_order(tail, estimates[:overlap]) or order
-            estimates = estimates[:, order]
-            estimates[:overlap] = tail + fade * (estimates[:overlap] - tail)
-        yield mixture[:-overlap], estimates[:-overlap]
-        rest, tail = mixture[-overlap:], estimates[-overlap:]
-    yield rest, tail

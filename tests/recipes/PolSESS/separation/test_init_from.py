@@ -38,7 +38,7 @@ def test_training_starts_from_the_weights_of_an_export(corpus, trained, tmp_path
         torch.testing.assert_close(after[name], value, rtol=0, atol=1e-8)
     # Resuming: the same weights from elsewhere are fine, others are refused.
     state = last_checkpoint(tmp_path / "tuned")["state"]
-    assert len(state["settings"]["weights"]) == 32
+    assert len(state["settings"]["weights"]) == 16
     others = {"init_from": str(tmp_path / "tuned" / "export"), "seed": 8, "lr": 1e-12}
     line = arguments(corpus, tmp_path / "tuned", **others, N_epochs=2)
     done = run(line, check=False)
@@ -61,7 +61,7 @@ HERE = {"sample_rate": 8000, "task": "SB"}
 def test_what_does_not_fit_is_named(trained, tmp_path):
     model = {"masknet": torch.nn.Linear(2, 2)}
     cases = [
-        (trained / "nowhere", HERE, "is no export"),
+        (trained / "nowhere", HERE, "expected an exported model"),
         (trained, HERE, "did you mean .*export"),
         (trained / "export", HERE | {"sample_rate": 16000}, "has sample_rate 8000"),
         (trained / "export", HERE | {"task": "EB"}, "has num_spks 2, but this run 1"),
