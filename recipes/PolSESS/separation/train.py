@@ -35,6 +35,7 @@ from corpus.locks import hold
 from curriculum import Curriculum
 from curve import plot_learning_curve
 from dataset import EpochSampler, collate
+from environment import write_environment
 from evaluation import format_table, mean_of_variants, write_results
 from export import export_model, load_weights
 from keys import FREE_KEYS, PLAIN
@@ -456,7 +457,11 @@ def main(arguments):
 def run(line, hparams):
     """Does the work of main, in an output folder that is this run's alone."""
     output_folder = Path(hparams["output_folder"])
-    sb.create_experiment_directory(str(output_folder), log_config=str(LOG_CONFIG))
+    sb.create_experiment_directory(
+        str(output_folder), log_config=str(LOG_CONFIG), save_env_desc=False
+    )
+    if if_main_process():
+        write_environment(output_folder / "env.log")
     data_folder, hparams["corpus"] = find_corpus(hparams)
     datasets, hparams["rows"] = make_datasets(hparams, data_folder)
     brain = Separation(

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from tiny_run import (
@@ -17,6 +18,7 @@ from tiny_run import (
 import train
 from command_line import read_command_line
 from corpus.console import plain_errors
+from environment import write_environment
 from hostile import Case, files_below, refused
 from tiny_corpus import layer_path, write_corpus
 
@@ -170,7 +172,8 @@ def test_hparams_file_that_is_no_text_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["run #2", "a: b", "true", "1e3", "[x]", "łódź ü"])
-def test_texts_are_taken_as_they_stand(name, tmp_path):
+def test_texts_are_taken_as_they_stand(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     folder = str(tmp_path / name)
     hparams = read_command_line([DPRNN, "--output_folder", folder], "").load()
     assert hparams["output_folder"] == folder
@@ -284,6 +287,13 @@ def test_ctrl_c_is_one_line(corpus, tmp_path):
     done = run(arguments(corpus, tmp_path), before=before, check=False)
     assert done.returncode == 130 and "Traceback" not in done.stdout
     assert "Interrupted. The same command resumes" in done.stdout
+
+
+def test_env_log_tells_this_interpreter(tmp_path):
+    write_environment(tmp_path / "env.log")
+    text = (tmp_path / "env.log").read_text(encoding="utf-8")
+    assert sys.version in text
+    assert f"torch=={version('torch')}" in text.splitlines()
 
 
 def test_no_result_of_a_run_is_touched_by_a_refused_command(corpus, tmp_path, capsys):
