@@ -58,6 +58,7 @@ bench: .venv/main.installed  ## the tables of benchmarks/results: an hour on two
 	$(BIN)/python benchmarks/dynamic_mixing.py
 	$(BIN)/python benchmarks/prepare_scale.py
 	$(BIN)/python benchmarks/separate_file.py
+	$(BIN)/python benchmarks/speaker_order.py
 
 LOCK := uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate setup.cfg
 lock:  ## the exact versions that are installed; needs `pip install uv`

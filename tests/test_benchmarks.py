@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import measuring
 import models
 import scan
+import speaker_order
 from extra_models.mamba import Mamba
 from macs import count_macs
 from measuring import REFERENCE, Figure, alternate, compare, isolated, write_report
@@ -247,3 +249,29 @@ def test_an_engine_that_differs_from_the_loop_is_not_timed(monkeypatch):
     monkeypatch.setitem(scan.LOOPS, "wrong", lambda *a: 1.001 * loop(*a))
     with pytest.raises(ArithmeticError, match="wrong differs from the loop"):
         scan.measure((10, 8, 5), torch.float32, "cpu", ["wrong"], 1)
+
+
+def test_speaker_order_counts_pairs_that_keep_their_streams():
+    draw = np.random.default_rng(0)
+    frames = 2 * speaker_order.SECONDS * speaker_order.RATE
+    low, high, other = 0.05 * draw.standard_normal((3, frames))
+    low[1:] += 0.9 * low[:-1]
+    high[1:] -= 0.9 * high[:-1]
+    speakers = {"studio": {"a": low, "b": high, "c": other}}
+    pairs = speaker_order.draw_pairs(speakers, 9, None)
+    assert sorted(pairs) == [("studio", *pair) for pair in ("ab", "ac", "bc")]
+    assert len(speaker_order.draw_pairs(speakers, 2, None)) == 2
+    women = {"a": "f", "c": "f", "b": "m"}
+    assert speaker_order.draw_pairs(speakers, 9, women) == [("studio", "a", "c")]
+    for how in speaker_order.AFTER:
+        row = speaker_order.figure(pairs, speakers, how, "any pair")
+        assert row.measured == 100 and row.note.startswith("3 of 3 pairs of 3 speakers")
+
+
+def test_speaker_order_does_not_tell_equal_voices_apart():
+    frames = 2 * speaker_order.SECONDS * speaker_order.RATE
+    right = 0
+    for key in range(12):
+        one, two = 0.05 * np.random.default_rng(key).standard_normal((2, frames))
+        right += speaker_order.kept(one, two, "both at once", key)
+    assert 1 < right < 11
