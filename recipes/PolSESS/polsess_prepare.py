@@ -461,17 +461,32 @@ def _raise_on_defects(report, audit_path):
         )
 
 
+def _rate(text):
+    """Returns a sample rate in Hz from the command line."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate in Hz")
+    return int(text)
+
+
+def _folder(text):
+    """Returns a folder's name from the command line."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("empty, expected a folder")
+    return text
+
+
 def main(arguments):
     """Prepares a corpus from the command line."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("data_folder", help="folder with train, val and test")
     parser.add_argument("save_folder", help="where the manifests and audit.json go")
-    parser.add_argument("--sample_rate", type=int, default=8000, help="in Hz")
+    parser.add_argument("--sample_rate", type=_rate, default=8000, help="in Hz")
     parser.add_argument("--strict", action="store_true", help="refuse repeats, leaks")
     parser.add_argument("--verify_audio", action="store_true", help="open every file")
     parser.add_argument(
         "--pack",
         nargs="?",
+        type=_folder,
         const=True,
         default=False,
         metavar="FOLDER",

@@ -1,6 +1,7 @@
 """Files that appear under their names only when complete."""
 
 import csv
+import errno
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,10 +32,10 @@ def replacing(path):
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        todo = "Make room; the same command resumes" if full else "Check the folder"
         raise OSError(
-            f"{path}: could not be written ({error.strerror or error}). Make room or "
-            "choose another folder; started again, the command goes on after what is "
-            "done"
+            f"{path}: could not be written ({error.strerror or error}). {todo}"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 RECIPES = Path(__file__).resolve().parents[1]
 INTERRUPTED = 130  # exit status of a command stopped by Ctrl-C, as shells have it
+# What the code does wrong, not the user.
+FAULTS = (AssertionError, AttributeError, LookupError, NameError, TypeError)
 # Seconds between two drawings of a bar: on a terminal, and in a file, where each one
 # is a line that stays.
 ON_TERMINAL, IN_FILE = 0.1, 30.0
@@ -66,6 +68,8 @@ def explained(error):
     """Returns whether an error says what the user can mend, also one of a worker."""
     if isinstance(error, OSError):
         return True
+    if isinstance(error, FAULTS):
+        return False
     remote = _remote_traceback(error)
     files = re.findall(r'^ *File "(.+)", line', remote, re.MULTILINE)
     files = files or [frame.filename for frame in _frames(error)]

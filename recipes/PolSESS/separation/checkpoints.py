@@ -52,11 +52,14 @@ class SafeCheckpointer(Checkpointer):
             if if_main_process():
                 saved = self._finish(saved)
                 logger.log(verbosity, f"Saved a checkpoint in {saved.path}")
-        except (OSError, RuntimeError) as error:  # torch raises the latter
+        except (OSError, RuntimeError) as error:
+            # torch's own writer raises a RuntimeError that speaks of its stream.
+            if not isinstance(error, OSError) and "iostream" not in str(error):
+                raise
             raise OSError(
                 f"{self.checkpoints_dir}: the checkpoint could not be written "
-                f"({error}). The one before it is whole. Make room or free the "
-                "folder; the same command resumes from it"
+                f"({error}): is the disk full? Earlier ones are whole. Make room; the "
+                "same command resumes"
             ) from error
         ddp_barrier()  # it has its name before anybody looks for it
         return saved
@@ -153,6 +156,9 @@ def _seal(folder):
 def _matches_seal(folder):
     try:
         sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
-        return all(_digest(folder / name) == sums[name] for name in sums)
-    except (OSError, ValueError):
+        files = {path.name for path in folder.iterdir()} - {CHECKSUMS}
+        return files == set(sums) and all(
+            _digest(folder / name) == sums[name] for name in files
+        )
+    except (FileNotFoundError, TypeError, ValueError):
         return False

@@ -25,12 +25,20 @@ from keys import (
     unwrapped,
 )
 
-# SpeechBrain's own options, for what the hparams files have no key for.
+# SpeechBrain's own options that mean something here. Others have a key of ours in the
+# hparams files, are without effect, or would put their results over those of a run.
+OFFERED = (
+    *("device", "distributed_backend", "find_unused_parameters", "noprogressbar"),
+    *("ckpt_interval_minutes", "compile_mode", "compile_using_fullgraph"),
+    "compile_using_dynamic_shape_tracing",
+)
 RUN_OPTIONS = {
     field.name: field.default
     for field in dataclasses.fields(RunOptions)
-    if field.name in HELP_TEXTS
+    if field.name in OFFERED
 }
+# Keys that may stand without a value, as SpeechBrain's readers write them.
+SWITCHES = {"test_only", *(k for k, v in RUN_OPTIONS.items() if v is False)}
 KEY_LINE = re.compile(r"(\w+):\s*([^#]*?)\s*(?:#\s*(.*))?")
 INDENT = 34  # of the comments that --help shows
 
@@ -145,7 +153,8 @@ def _split(arguments):
     """Returns the words before and between the keys, and each key's value as text."""
     files, given, rest = [], {}, list(arguments)
     for word in rest:
-        if not word.isprintable():  # stands in for bytes that are no text here
+        # Surrogates stand in for bytes that are no text here.
+        if not word.replace("\n", " ").replace("\t", " ").isprintable():
             raise ValueError(
                 f"{ascii(word)}: expected printable UTF-8 text; rename the file or "
                 "folder, or set LC_ALL=C.UTF-8"
@@ -162,10 +171,11 @@ def _split(arguments):
         if not re.fullmatch(r"--\w+", name):
             raise ValueError(f"{name}: expected --KEY VALUE, with two dashes")
         name = name[2:]
-        switch = RUN_OPTIONS.get(name) is False
         if not has_value:
             follows = rest and not rest[0].startswith("--")
-            if switch and not (follows and rest[0].lower() in ("true", "false")):
+            if name in SWITCHES and not (
+                follows and rest[0].lower() in ("true", "false")
+            ):
                 value = "True"
             elif not follows:
                 raise ValueError(f"--{name}: a value is missing, as in --{name} VALUE")
@@ -238,7 +248,7 @@ def _key_lines(path, text):
     section, before = None, ""
     for line in text.splitlines():
         if line.startswith("# ") and not before.strip():
-            section = line[2:]
+            section = re.split(r"[:.]", line[2:])[0]
         before = line
         match = KEY_LINE.fullmatch(line)
         if not match or match[1] not in defaults or match[2].startswith("!new"):

@@ -185,6 +185,7 @@ def main(arguments):
     parser.add_argument("--out", required=True, help="PNG to write")
     options = parser.parse_args(arguments)
     plot_overlay(options.runs, options.out)
+    print(options.out)
 
 
 if __name__ == "__main__":

@@ -264,6 +264,11 @@ class EpochSampler(torch.utils.data.Sampler):
                 drawn.append((place, index, variant))
         drawn.sort()
         even = len(drawn) // self.world_size * self.world_size
+        if drawn and not even:
+            raise ValueError(
+                f"Epoch {epoch}: {len(drawn)} training rows for {self.world_size} "
+                "processes. Start fewer, or train on more rows"
+            )
         if not even:
             raise ValueError(
                 f"Epoch {epoch}: no training row has one of the curriculum's variants "

@@ -3,6 +3,7 @@
 ``python evaluation.py FOLDER`` prints the table of a run's ``summary.json``.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -224,7 +225,7 @@ def format_table(report):
     lines = [["variant", "n", *titles]]
     for group, scores in report["scores"].items():
         cells = [_cell(scores[metric], metric) for metric in METRICS]
-        lines.append([group, str(scores["rows"]), *cells])
+        lines.append([group, _count(scores), *cells])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
     rows = [
@@ -237,6 +238,12 @@ def format_table(report):
         for line in lines
     ]
     return "\n".join([*rows, f"Corpus: {report['provenance']['corpus']}"])
+
+
+def _count(scores):
+    """Returns how many rows have a score, of how many."""
+    rows, missing = scores["rows"], scores["si_sdr"]["missing"]
+    return f"{rows - missing} of {rows}" if missing else str(rows)
 
 
 def _cell(score, metric):
@@ -252,9 +259,9 @@ def _cell(score, metric):
 
 def main(arguments):
     """Prints the table of a run."""
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        sys.exit("usage: python evaluation.py RUN, the output_folder of train.py")
-    path = Path(arguments[0]) / "summary.json"
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("run", type=Path, help="output_folder of train.py")
+    path = parser.parse_args(arguments).run / "summary.json"
     if not path.is_file():
         raise ValueError(f"{path} is not there; train or test the run first")
     try:

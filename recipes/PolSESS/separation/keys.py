@@ -58,7 +58,7 @@ def whole(low, nullable=False):
 
 def number(low=0.0, high=math.inf, open_low=True, infinite=False):
     """Returns the Kind of numbers from ``low`` to ``high``, low itself if not open."""
-    reach = f"above {low:g}" if open_low else f"at least {low:g}"
+    reach = f" above {low:g}" if open_low else f", at least {low:g}"
     if high < math.inf:
         reach += f", at most {high:g}"
     return Kind(
@@ -68,7 +68,7 @@ def number(low=0.0, high=math.inf, open_low=True, infinite=False):
             and v <= high
             and (infinite or math.isfinite(v))
         ),
-        f"a number {reach}",
+        f"a number{reach}",
     )
 
 
@@ -92,7 +92,11 @@ def span(whole_numbers=False):
 
 
 BOOL = Kind(lambda v: isinstance(v, bool), "True or False")
-TEXT = Kind(lambda v: isinstance(v, str) and v.strip(), "a text", text=True)
+TEXT = Kind(
+    lambda v: isinstance(v, str) and v.strip() and v.isprintable(),
+    "a printable text",
+    text=True,
+)
 PATH = Kind(TEXT.fits, "a path", text=True)
 OPTIONAL_PATH = Kind(TEXT.fits, "a path or null", nullable=True, text=True)
 STAGES = Kind(
@@ -131,6 +135,9 @@ KEYS = {
     "gain_range": span(),
     "train_items": whole(1, nullable=True),
     "score_workers": whole(0, nullable=True),
+    "ckpt_interval_minutes": whole(0),
+    "kernel_size": whole(2),  # its half is the stride
+    "chunk_size": whole(2),
     "lr": number(),
     "weight_decay": number(open_low=False),
     "loss_floor": Kind(

@@ -55,6 +55,11 @@ def check_hparams(hparams, device):
     mixing_rules(hparams)
     if hparams["precision"] == "fp16" and "cuda" not in (device or infer_device()):
         raise ValueError("precision: fp16 needs a GPU; expected fp32 or bf16 on a CPU")
+    if hparams["data_folder"] and not Path(hparams["data_folder"]).is_dir():
+        raise ValueError(
+            f"data_folder: {hparams['data_folder']} is no folder; expected a corpus, "
+            "with train, val and test"
+        )
     for key in ("output_folder", "save_folder"):
         folder = Path(hparams[key])
         there = next(path for path in (folder, *folder.parents) if path.exists())

@@ -93,6 +93,8 @@ def find_sources(folder):
 
 def find_mixtures(folder, names):
     """Returns the mixture's file of each recording, by name."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: expected a folder of mixtures")
     found = {
         path.relative_to(folder).with_suffix("").as_posix(): path
         for path in sorted(folder.rglob("*"))
@@ -183,6 +185,8 @@ def main(arguments=None):
     """Scores, prints the table and writes what was asked for."""
     options = parse(arguments)
     items = pair(options)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
     import torch
 
     from evaluation import METRICS, describe, format_table
@@ -200,7 +204,6 @@ def main(arguments=None):
         "scores": {"all": {"rows": len(table), **describe(table, METRICS)}},
     }
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
         with replacing(options.out / "scores.csv") as path:
             table.to_csv(path, index=False, lineterminator="\n")
         with replacing(options.out / "summary.json") as path:

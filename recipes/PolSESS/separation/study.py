@@ -51,6 +51,8 @@ def main(arguments):
     options, rest = parser.parse_known_args(arguments)
     if options.workers < 1:
         parser.error("--workers: expected 1 or more")
+    if options.seconds_per_example is not None and options.seconds_per_example <= 0:
+        parser.error("--seconds_per_example: expected a number above 0")
     study = read_study(options.study, options.scale, _overrides(rest))
     try:
         if options.dry_run:

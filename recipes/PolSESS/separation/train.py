@@ -88,6 +88,12 @@ class Separation(CarefulBrain):
             {key: row[key] for key in ("id", "variant")} for row in batch.rows
         ]
         if stage == sb.Stage.TEST:
+            if not predictions.isfinite().all():
+                raise TrainingStopped(
+                    "The model's estimates of test rows "
+                    f"{', '.join(row['id'] for row in batch.rows)} are not finite: its "
+                    "weights are spoilt. Train again with a lower lr or in fp32"
+                )
             self.scorer.add(batch.mixtures, predictions, batch.targets)
             return torch.zeros(())
         scores = self._valid_scores(predictions, batch)
@@ -276,6 +282,11 @@ class Separation(CarefulBrain):
                 f"{valid['si_sdri']:.2f} dB (best score {max(state.scores):.2f} dB in "
                 f"epoch {state.best_epoch}); {state.seconds[-1]:.0f} s"
             )
+            if state.stops_early and epoch < state.limit:
+                logger.info(
+                    f"Training ends early: {state.patience} epochs without a better "
+                    f"score than that of epoch {state.best_epoch} (early_stop_patience)"
+                )
 
     def monitored(self, valid_stats):
         """Returns the score by which checkpoints and trials are compared, in dB."""

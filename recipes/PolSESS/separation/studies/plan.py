@@ -294,7 +294,10 @@ def _scale(stage, factors):
             if _is(settings.get(key), (int, float)) and settings[key] > 0:
                 settings[key] = _times(settings[key], factor)
     if search and search["trials"]:
-        search["trials"] = _times(search["trials"], factors["trials"], search["base"])
+        # A scale leaves asha one trial to promote.
+        least = search["base"] if search["algorithm"] == "asha" else 1
+        least = min(least, search["trials"])
+        search["trials"] = _times(search["trials"], factors["trials"], least)
     if search and search["hours"]:
         search["hours"] *= factors["trials"]
     if search:

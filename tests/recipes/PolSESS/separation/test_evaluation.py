@@ -295,6 +295,12 @@ def test_written_files(tmp_path):
     ]
 
 
+def test_table_says_how_many_rows_have_a_score():
+    rows = scored("SER", [2.0, np.nan, 4.0])
+    report = {"provenance": {"corpus": "noise"}, "scores": summarise(rows)}
+    assert "  2 of 3  " in format_table(report).splitlines()[2]
+
+
 def test_no_rows_is_an_error(tmp_path):
     """Nothing scored is an error that says where to look, and writes nothing."""
     with pytest.raises(ValueError, match="test manifest"):

@@ -101,6 +101,14 @@ WRONG = [
         [DPRNN, "--scheduler", "cosine", "--lr_warmup", "80"],
         ["lr_warmup: 80", "less than lr_horizon"],
     ),
+    value("kernel_size", "1", "at least 2"),
+    value("chunk_size", "1", "at least 2"),
+    value("data_folder", "nowhere", "no folder; expected a corpus"),
+    # Options of SpeechBrain that would overwrite results, or do nothing here
+    *(
+        Case(name, [DPRNN, f"--{name}=True"], [f"has no key {name}"])
+        for name in ("debug", "jit", "auto_mix_prec", "data_parallel_backend")
+    ),
     # Folders
     value("output_folder", "", "expected a path"),
     value("output_folder", " ", "expected a path"),
@@ -116,7 +124,8 @@ WRONG = [
     Case("stray word", [DPRNN, "--seed", "1", "here"], ["here: a stray word"]),
     Case("space", [DPRNN, "--output_folder", "my", "run"], ["run: a stray word"]),
     Case("no text", [DPRNN, "--output_folder", "a\udcffb"], ["a\\udcffb", "UTF-8"]),
-    Case("control", [DPRNN, "--output_folder", "a\nb"], ["a\\nb", "printable"]),
+    Case("control", [DPRNN, "--output_folder", "a\nb"], ["a\\nb", "a path"]),
+    Case("bell", [DPRNN, "--output_folder", "a\ab"], ["a\\x07b", "printable"]),
     Case("NUL", [DPRNN, "--data_folder", "a\0b"], ["a\\x00b", "printable"]),
     Case("nothing", [], ["expected a hparams file first"]),
     Case("key only", ["--seed", "1"], ["expected a hparams file first"]),

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from tiny_run import arguments, assert_same, environment, last_checkpoint, run
 
+import checkpoints
 from tiny_corpus import write_corpus
 
 HOLD = """
@@ -231,6 +232,17 @@ def test_truncated_newest_checkpoint_is_passed_over(corpus, uninterrupted, tmp_p
     done = run(line)
     assert f"{newest.name}: this checkpoint is damaged" in done.stdout
     assert_same(last_checkpoint(uninterrupted), last_checkpoint(tmp_path))
+
+
+@pytest.mark.parametrize("seal", ["[1]", "{}", "3", '{"masknet.ckpt": 1}'])
+def test_a_seal_that_is_none_is_damage(tmp_path, seal):
+    folder = tmp_path / "CKPT+1"
+    folder.mkdir()
+    (folder / "masknet.ckpt").write_bytes(b"weights")
+    checkpoints._seal(folder)
+    assert checkpoints._matches_seal(folder)
+    (folder / checkpoints.CHECKSUMS).write_text(seal)
+    assert not checkpoints._matches_seal(folder)
 
 
 def test_second_process_in_the_folder_is_refused(corpus, tmp_path):

@@ -369,3 +369,9 @@ def test_points_are_configurations_times_grid_times_seeds():
     assert [p["seed"] for p in found] == [42] * 4 + [1] * 4
     assert selection.points([{}], {}, []) == [{}]
     assert selection.points([{"lr": 1}, {"lr": 1}], {}, [1]) == [{"lr": 1, "seed": 1}]
+
+
+@pytest.mark.parametrize("algorithm", ["random", "tpe"])
+def test_few_trials_stay_few(tmp_path, algorithm):
+    search = {"algorithm": algorithm, "trials": 1, "space": {"lr": "uniform(0.1, 1)"}}
+    assert small(tmp_path, search=search).stages[0].search["trials"] == 1

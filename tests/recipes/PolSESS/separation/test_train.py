@@ -363,12 +363,13 @@ def test_testing_another_task_or_corpus_is_refused(corpus, tmp_path):
 
 
 def test_switches_take_values():
-    line = [str(HPARAMS), "--test_only", "True", "--debug=False", "--noprogressbar"]
-    line += ["--wandb", "True", "--jit", "false", "--seed", "3"]
+    line = [str(HPARAMS), "--test_only", "True", "--noprogressbar"]
+    line += ["--compile_using_fullgraph=False", "--wandb", "True", "--seed", "3"]
+    line += ["--find_unused_parameters", "true"]
     read = read_command_line(line, "")
     assert read.overrides == {"test_only": True, "wandb": True, "seed": 3}
-    assert read.run_opts.noprogressbar
-    assert not read.run_opts.debug and not read.run_opts.jit
+    assert read.run_opts.noprogressbar and read.run_opts.find_unused_parameters
+    assert not read.run_opts.compile_using_fullgraph
 
 
 def test_state_survives_saving(tmp_path):
@@ -451,6 +452,15 @@ def test_spoilt_weights_stop_the_run(make_brain):
     brain.evaluate_batch(batch_of(dataset, 0, 1), sb.Stage.VALID)
     with pytest.raises(train.TrainingStopped, match="weights are spoilt"):
         brain.on_stage_end(sb.Stage.VALID, None, 1)
+
+
+def test_spoilt_weights_have_no_test_scores(make_brain):
+    """Left out as undefined, rows of a failing model would flatter the others."""
+    brain, dataset = make_brain(score_workers=0)
+    next(brain.modules.parameters()).data.fill_(float("nan"))
+    brain.on_stage_start(sb.Stage.TEST)
+    with pytest.raises(train.TrainingStopped, match="test rows .* are not finite"):
+        brain.evaluate_batch(batch_of(dataset, 0, 1), sb.Stage.TEST)
 
 
 @pytest.mark.parametrize("task", ["EB", "ES"])
