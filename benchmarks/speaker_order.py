@@ -48,24 +48,22 @@ def read_speakers(sources, root, part):
     part : (int, int)
         Which of so many parts of the speakers, counted from 1.
     """
-    clips = defaultdict(lambda: defaultdict(list))
+    clips, signals = defaultdict(list), {}
     for source in sorted(sources, key=lambda source: source.path):
         if source.role == "speech":
-            clips[source.source][source.speaker].append(root / source.path)
-    wanted, speakers = 2 * SECONDS * RATE, {}
-    for collection, files in clips.items():
-        found = {}
-        for speaker in sorted(files)[part[0] - 1 :: part[1]]:
-            pieces = []
-            for path in keyed.shuffled(files[speaker], "clips", speaker):
-                signal, rate = soundfile.read(path, always_2d=True)
-                signal = resample(signal.mean(axis=1), rate, RATE)
-                pieces.append(LEVEL * signal / max(rms(signal), 1e-9))
-                if sum(map(len, pieces)) >= wanted:
-                    found[speaker] = np.concatenate(pieces)[:wanted]
-                    break
-        if len(found) > 1:
-            speakers[collection] = found
+            clips[source.speaker, source.source].append(root / source.path)
+    for who, files in clips.items():
+        pieces = []
+        for path in keyed.shuffled(files, "clips", *who):
+            signal, rate = soundfile.read(path, always_2d=True)
+            signal = resample(signal.mean(axis=1), rate, RATE)
+            pieces.append(LEVEL * signal / max(rms(signal), 1e-9))
+            if sum(map(len, pieces)) >= 2 * SECONDS * RATE:
+                signals[who] = np.concatenate(pieces)[: 2 * SECONDS * RATE]
+                break
+    speakers = defaultdict(dict)
+    for speaker, collection in sorted(signals)[part[0] - 1 :: part[1]]:
+        speakers[collection][speaker] = signals[speaker, collection]
     return speakers
 
 

@@ -280,7 +280,7 @@ def main(arguments):
     failures = []
     try:
         summary = Summary(options.out)
-        # What takes seconds to import comes after what can be refused without.
+        # What takes seconds to import comes after what can be refused without it.
         import torch
         from tqdm.contrib.logging import logging_redirect_tqdm
 

@@ -78,12 +78,9 @@ class Voices:
             of each source; None for one that does not speak.
         """
         powers = spectra.sum(2) * gains**2
-        loud = (
-            np.sort(powers.max(1))[-(len(powers) // 10 + 1) :].mean()
-            if len(powers)
-            else 0
-        )
-        speaks = powers > max(loud * 10 ** (ACTIVE_DB / 10), 0)
+        count = len(powers) // 10 + 1
+        loud = np.sort(powers.max(1))[-count:].sum() / count
+        speaks = powers > loud * 10 ** (ACTIVE_DB / 10)
         speaks &= powers == powers.max(1, keepdims=True)
         described = []
         for source, chosen in enumerate(speaks.T):
