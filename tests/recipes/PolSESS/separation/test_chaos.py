@@ -11,7 +11,7 @@ CHAOS = Path(__file__).with_name("chaos.py")
 
 def test_runs_killed_at_random_end_like_uninterrupted_ones():
     done = subprocess.run(
-        [sys.executable, str(CHAOS), "--kills", "6"],
+        [sys.executable, str(CHAOS), "--kills", "3"],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

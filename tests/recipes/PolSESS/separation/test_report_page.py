@@ -133,7 +133,9 @@ def test_blocks_are_shown_and_nothing_in_them_is_run(opened, tmp_path):
 def test_report_with_recordings_is_playable(opened, tested_run, tmp_path, monkeypatch):
     monkeypatch.setattr(listening, "EACH", 1)
     run, corpus = tested_run
-    path = report.make_report([run.parent], tmp_path, listen=run, data_folder=corpus)
+    path = report.make_report(
+        [run.parent], tmp_path, listen=run, data_folder=corpus, logged=True
+    )
     page = opened(path)
     headings = page.locator("h2").all_inner_texts()
     assert headings == [
