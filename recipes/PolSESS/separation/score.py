@@ -187,11 +187,9 @@ def main(arguments=None):
     items = pair(options)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-    import torch
-
     from evaluation import METRICS, describe, format_table
 
-    with worker_pool(options.workers, torch.set_num_threads, (1,)) as pool:
+    with worker_pool(options.workers) as pool:
         scored = pool.map(score_recording, items)
         rows = list(progress_bar(scored, desc="scoring", total=len(items), leave=False))
     table = pd.DataFrame(rows).round(4)

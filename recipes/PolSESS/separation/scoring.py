@@ -3,10 +3,12 @@
 import os
 import warnings
 from collections import deque
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from pystoi import stoi
+from threadpoolctl import threadpool_limits
 from torchmetrics.functional.audio import signal_distortion_ratio
 
 from corpus.workers import worker_pool
@@ -25,7 +27,24 @@ AHEAD = 4  # batches that may wait for each worker: bounds memory
 SDR_LOAD = 1e-12
 
 
+@contextmanager
+def one_thread():
+    """Keeps torch and NumPy's BLAS to one thread, also as a decorator.
+
+    Workers are as many as there are cores; and with several threads MKL's solver of
+    many systems at once fails.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, "blas"):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @torch.no_grad()
+@one_thread()
 def score(mixtures, estimates, targets, sample_rate):
     """Returns the scores of a batch, whatever its size, one dict per item.
 

@@ -175,6 +175,20 @@ def test_worker_processes_score_the_same_in_order(workers):
     assert len({row["si_sdr"] for row in found}) == 10
 
 
+def test_batches_are_scored_whatever_the_number_of_threads():
+    """MKL's batched solver fails with two; scores and the setting stay."""
+    threads = torch.get_num_threads()
+    signals = [signal.tile(2) for signal in batch(8)]
+    expected = score(*signals, RATE)
+    try:
+        torch.set_num_threads(2)
+        found = score(*signals, RATE)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert [row["sdri"] for row in found] == [row["sdri"] for row in expected]
+
+
 def test_an_error_of_a_scoring_process_is_not_swallowed():
     scorer = Scorer(RATE, 1)
     mixtures, estimates, targets = batch()
