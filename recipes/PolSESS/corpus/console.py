@@ -72,12 +72,9 @@ def explained(error):
         return False
     remote = _remote_traceback(error)
     files = re.findall(r'^ *File "(.+)", line', remote, re.MULTILINE)
-    files = files or [frame.filename for frame in _frames(error)]
+    frames = traceback.extract_tb(error.__traceback__)
+    files = files or [frame.filename for frame in frames]
     return bool(files) and Path(files[-1]).resolve().is_relative_to(RECIPES)
-
-
-def _frames(error):
-    return traceback.extract_tb(error.__traceback__)
 
 
 def _remote_traceback(error):

@@ -137,16 +137,19 @@ def read_command_line(arguments, description):
             raise unknown(name, [*defaults, *RUN_OPTIONS], path)
     line = CommandLine(path, overrides, _run_opts(path, options), text)
     # What is wrong in itself comes first: references may fail because of it.
-    for values in ({**defaults, **overrides}, None):
-        values = plain_values(path, _resolved(line)) if values is None else values
-        line.values = {
-            name: unwrapped(value)
-            for name, value in values.items()
-            if value is not OBJECT
-        }
-        for name, value in line.values.items():
-            check_value(name, value, defaults.get(name))
+    _checked({**defaults, **overrides}, defaults)
+    line.values = _checked(plain_values(path, _resolved(line)), defaults)
     return line
+
+
+def _checked(values, defaults):
+    """Returns the values that are no objects, as Python's own, after a check."""
+    plain = {
+        name: unwrapped(value) for name, value in values.items() if value is not OBJECT
+    }
+    for name, value in plain.items():
+        check_value(name, value, defaults.get(name))
+    return plain
 
 
 def _split(arguments):

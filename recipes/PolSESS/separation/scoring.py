@@ -156,9 +156,7 @@ class Scorer:
         self.sample_rate = sample_rate
         self.limit = AHEAD * workers
         self.waiting, self.scores = deque(), []
-        self.pool = (
-            worker_pool(workers, torch.set_num_threads, (1,)) if workers else None
-        )
+        self.pool = worker_pool(workers) if workers else None
 
     def add(self, mixtures, estimates, targets):
         """Takes a batch (tensors as for ``score``); waits while too many wait."""

@@ -128,10 +128,10 @@ class Separation(CarefulBrain):
 
     def on_fit_start(self):
         """Recovers, and makes the logs those of the recovered state."""
-        self._check_resumable()
+        begun = self._check_resumable()
         super().on_fit_start()
         self.state.keep_settings(self.settings())
-        if if_main_process() and self._begun() <= self.hparams.N_epochs:
+        if if_main_process() and begun <= self.hparams.N_epochs:
             self.write_record()
         # Of all processes: SpeechBrain's loggers write in one and wait for the others.
         self.loggers = start_loggers(self.hparams, self.state.history)
@@ -148,10 +148,13 @@ class Separation(CarefulBrain):
             logger.info(f"Resuming after epoch {finished}, step {self.step}")
 
     def _check_resumable(self):
-        """Refuses a folder that holds another run, before any of it is loaded."""
+        """Refuses a folder that holds another run, before any of it is loaded.
+
+        Returns how many epochs of it have begun.
+        """
         newest = self.checkpointer.find_checkpoint()
         if newest is None:
-            return
+            return 0
         self.state.load(newest.paramfiles["state"])
         self.state.keep_settings(self.settings())
         begun = len(self.state.history) + (not newest.meta["end-of-epoch"])
@@ -162,10 +165,7 @@ class Separation(CarefulBrain):
                 f"has begun epoch {begun}. Give at least {begun}, or another "
                 "output_folder; --test_only True tests what is there"
             )
-
-    def _begun(self):
-        """Returns how many epochs have begun."""
-        return len(self.state.history) + bool(self.step)
+        return begun
 
     def settings(self):
         """Returns what must stay the same for a run to be one run, as JSON values."""

@@ -29,6 +29,21 @@ class Case:
     says: list = field(default_factory=list)
 
 
+@dataclass
+class Wrong:
+    """One wrong input: what is done to the folder, the arguments, and the message."""
+
+    name: str
+    says: list
+    arguments: list = field(default_factory=list)
+    edit: object = None
+
+
+def case_ids(case):
+    """Returns what pytest calls a case."""
+    return case.name
+
+
 def refused(main, arguments, capsys, says=()):
     """Runs a command in this process and asserts that it refuses, and how.
 

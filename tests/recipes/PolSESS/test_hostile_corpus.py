@@ -1,32 +1,16 @@
 """Wrong input for the commands that make and prepare corpora is refused, explained."""
 
 import shutil
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 import soundfile as sf
 
 from corpus.__main__ import main as make
-from hostile import files_below, refused
+from hostile import Wrong, case_ids, files_below, refused
 from polsess_prepare import main as prepare
 from tiny_corpus import SPEECH, csv_path, layer_path, plant, read_rows, write_rows
 from tiny_sources import write_folder
-
-
-@dataclass
-class Wrong:
-    """One wrong input: what is done to the folder, the arguments, and the message."""
-
-    name: str
-    says: list
-    arguments: list = field(default_factory=list)
-    edit: object = None
-
-
-def case_ids(case):
-    return case.name
-
 
 # Preparing
 

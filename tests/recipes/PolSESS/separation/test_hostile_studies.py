@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from dataclasses import dataclass, field
 
 import pytest
 import yaml
@@ -13,22 +12,7 @@ from tiny_run import SEPARATION
 import curve
 import report
 import study
-from hostile import files_below, refused
-
-
-@dataclass
-class Wrong:
-    """One wrong input: what is done to the folder, the arguments, and the message."""
-
-    name: str
-    says: list
-    arguments: list = field(default_factory=list)
-    edit: object = None
-
-
-def case_ids(case):
-    return case.name
-
+from hostile import Wrong, case_ids, files_below, refused
 
 # Studies
 
