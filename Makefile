@@ -16,11 +16,12 @@ help:  ## show this
 
 install: .venv/main.installed  ## the environment
 
-.venv/main.installed: requirements/main.txt
+.venv/main.installed: requirements/main.txt setup.cfg
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(not (3, 10) <= v <= (3, 12) and f'{sys.executable} is Python {v[0]}.{v[1]}; expected 3.10 to 3.12: make PYTHON=python3.11 ...')"
 	@echo "Installing the locked packages into .venv: some 5 GB, a few minutes"
 	$(PYTHON) -m venv .venv
 	$(PIP) -r $<
+	$(PIP) --no-deps -e .
 	@touch $@
 
 .venv/dev.installed: .venv/main.installed requirements/dev.txt requirements/hpo.txt
@@ -35,7 +36,7 @@ train: install  ## a small model on a synthetic corpus, from corpus to separatio
 		--N_epochs 4 --batch_size 2 --N_channels 32 --hidden_channels 32 --num_layers 3
 	cd $(SEPARATION) && $(BIN)/python separate.py $(TRIAL)/export --overwrite \
 		"$$(ls $(TRIAL_CORPUS)/test/mix/*.wav | head -n 1)" --out $(TRIAL)/separated
-	@cd $(SEPARATION) && echo && $(BIN)/python evaluation.py $(TRIAL)
+	@cd $(SEPARATION) && echo && $(BIN)/python -m scoring.evaluation $(TRIAL)
 	@echo "Learning curve: $(SEPARATION)/$(TRIAL)/learning_curve.png"
 	@ls $(SEPARATION)/$(TRIAL)/separated/*.wav | sed 's/^/Separated: /'
 

@@ -22,12 +22,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np  # noqa: E402
 
 import recipe_path  # noqa: E402, F401
-from corpus import build, keyed, render  # noqa: E402
+from corpus import build, render  # noqa: E402
 from corpus.build import CorpusSettings, build_corpus  # noqa: E402
 from corpus.plan import Planner  # noqa: E402
 from corpus.providers import embedded, folder  # noqa: E402
 from corpus.reverb import PlateParameters, plate_reverb  # noqa: E402
 from measuring import Figure, write_report  # noqa: E402
+from recipekit.files import keyed  # noqa: E402
 
 SECONDS = 4
 LAYERS = 200

@@ -26,10 +26,10 @@ from corpus.providers import embedded, folder  # noqa: E402
 from corpus.render import read_segment  # noqa: E402
 from corpus.source_pack import SourcePack, pack_sources  # noqa: E402
 from corpus.sources import read_sources, write_sources  # noqa: E402
-from dataset import collate  # noqa: E402
-from dynamic import DynamicDataset, with_bank  # noqa: E402
 from measuring import RESULTS, Figure, write_report  # noqa: E402
-from variants import fitting  # noqa: E402
+from mixtures.dataset import collate  # noqa: E402
+from mixtures.dynamic import DynamicDataset, with_bank  # noqa: E402
+from mixtures.variants import fitting  # noqa: E402
 
 RATE, SECONDS, BATCH_SIZE = 8000, 4.0, 16
 

@@ -17,13 +17,13 @@ import torch
 from torch.utils.data import DataLoader
 
 import recipe_path  # noqa: F401
-from corpus import keyed
 from corpus.build import CorpusSettings, build_corpus
 from corpus.pack import Pack, packs_folder
 from corpus.providers.embedded import make_sources
-from dataset import VariantDataset, collate, read_manifest
 from measuring import RESULTS, Figure, alternate, write_report
+from mixtures.dataset import VariantDataset, collate, read_manifest
 from polsess_prepare import prepare_polsess
+from recipekit.files import keyed
 
 BATCH_SIZE = 16
 VARIANTS = {"SER": "3 layers read", "C": "8 layers read"}

@@ -6,7 +6,7 @@ Each is measured beside its reference in fp32: the same YAML with SpeechBrain's 
 or, for SPMamba, with the scan engine `torch`. Times come from one process per model,
 peaks from a process per case: all memory of the process on a CPU (some 0.5 GB of it are
 libraries), torch's tensors on a GPU. GB are 1e9 bytes. A step is train.py's: forward,
-loss, backward, clipping, Adam, on a CPU with memory.keep_freed_memory, which the
+loss, backward, clipping, Adam, on a CPU with allocator.keep_freed_memory, which the
 reference does without. The real-time factor is seconds per second of audio.
 """
 
@@ -21,10 +21,10 @@ import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 
 import recipe_path
-from description import New, read_description
-from export import TrainingConstructor
+from exported.export import TrainingConstructor
+from exported.safe_yaml import New, read_description
+from extra_models.masking import separate
 from macs import count_macs
-from masking import separate
 from measuring import (
     REFERENCE,
     RESULTS,
@@ -35,9 +35,9 @@ from measuring import (
     peak_memory,
     write_report,
 )
-from memory import keep_freed_memory
-from metrics import pit_loss
-from variants import num_sources
+from mixtures.variants import num_sources
+from recipekit.training.allocator import keep_freed_memory
+from scoring.si_sdr import pit_loss
 
 MODELS = ("dprnn", "convtasnet", "sepformer", "spmamba")
 VARIANTS = ("fp32", "bf16", "bf16 compiled", "bf16 checkpointed")

@@ -3,5 +3,6 @@
 import sys
 from pathlib import Path
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "PolSESS"
-sys.path[:0] = [str(RECIPE), str(RECIPE / "separation")]
+REPOSITORY = Path(__file__).resolve().parents[1]
+RECIPE = REPOSITORY / "recipes" / "PolSESS"
+sys.path[:0] = [str(REPOSITORY), str(RECIPE), str(RECIPE / "separation")]

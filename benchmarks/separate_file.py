@@ -17,8 +17,8 @@ from hyperpyyaml import load_hyperpyyaml, resolve_references
 from speechbrain.inference.separation import SepformerSeparation
 
 import recipe_path
-from export import export_model
-from inference import Separator
+from exported.export import export_model
+from exported.inference import Separator
 from measuring import REFERENCE, compare, isolated, peak_memory, write_report
 
 RATE = 8000

@@ -23,11 +23,11 @@ import soundfile  # noqa: E402
 from scipy.stats import binomtest  # noqa: E402
 
 import recipe_path  # noqa: E402, F401
-from corpus import keyed  # noqa: E402
 from corpus.providers import embedded, folder  # noqa: E402
 from corpus.render import resample, rms  # noqa: E402
-from joining import Chunks  # noqa: E402
+from exported.joining import Chunks  # noqa: E402
 from measuring import Figure, write_report  # noqa: E402
+from recipekit.files import keyed  # noqa: E402
 
 RATE = 8000
 SECONDS = 4  # of each speaker before and after the pause

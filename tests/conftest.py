@@ -19,4 +19,8 @@ for name, module in list(sys.modules.items()):
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPE = REPOSITORY / "recipes" / "PolSESS"
-sys.path[:0] = [str(RECIPE / "separation"), str(RECIPE)]
+sys.path[:0] = [str(RECIPE / "separation"), str(RECIPE), str(REPOSITORY)]
+# Scripts that tests start use the library of this checkout, whatever is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+)

@@ -23,15 +23,15 @@ from pathlib import Path
 import pandas as pd
 import soundfile as sf
 
-from corpus import keyed
-from corpus.atomic import replacing
 from corpus.audit import STRICT_FINDINGS, audit, describe, describe_defects
-from corpus.console import plain_errors
-from corpus.csvs import check_text
 from corpus.locate import find_csv, provenance_csv, stats
 from corpus.pack import pack_subset, packs_folder
 from corpus.sources import SUBSETS
 from corpus.verify import verify
+from recipekit.console import plain_errors
+from recipekit.files import keyed
+from recipekit.files.atomic import replacing
+from recipekit.files.csvs import check_text
 
 logger = logging.getLogger(__name__)
 

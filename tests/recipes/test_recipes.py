@@ -14,7 +14,7 @@ import yaml
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.run_opts import RunOptions
 
-from masking import separate
+from extra_models.masking import separate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # SpeechBrain's columns and the form of its checks (tests/recipes there).

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from corpus.audio import FORMATS
 from corpus.build import RATES, CorpusSettings, build_corpus, claim_corpus, hold_corpus
-from corpus.console import plain_errors
 from corpus.providers import embedded, folder, listed, polsess
+from recipekit.console import plain_errors
 
 
 def parse_arguments(arguments):

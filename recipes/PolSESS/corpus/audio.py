@@ -4,7 +4,7 @@ from io import BytesIO
 
 import soundfile
 
-from corpus.atomic import replacing
+from recipekit.files.atomic import replacing
 
 FORMATS = ("wav", "flac")
 

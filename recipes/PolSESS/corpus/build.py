@@ -26,18 +26,18 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from corpus import keyed
-from corpus.atomic import csv_writer, replacing
 from corpus.audio import FORMATS, write_audio
 from corpus.card import CARD, write_card
-from corpus.console import progress_bar
 from corpus.journal import Journal, remove_journals
-from corpus.locks import LOCK, hold
 from corpus.metadata import cells, write_csvs
 from corpus.plan import Planner
 from corpus.render import Renderer, read_segment
 from corpus.sources import SUBSETS, write_sources
-from corpus.workers import worker_pool
+from recipekit.console import progress_bar
+from recipekit.files import keyed
+from recipekit.files.atomic import csv_writer, replacing
+from recipekit.files.locks import LOCK, hold
+from recipekit.files.workers import worker_pool
 
 FORMAT_VERSION = 2
 RATES = (8000, 16000)  # Hz

@@ -3,21 +3,20 @@
 import csv
 import json
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from corpus.atomic import replacing
+import recipekit
 from corpus.locate import corpus_csv, provenance_csv
 from corpus.render import REASONS
 from corpus.sources import SUBSETS
 from corpus.tables import scene_classes
+from recipekit.files.atomic import replacing
 
 CARD = "README.md"
 LEVELS = "levels.png"
-VERSION = Path(__file__).resolve().parents[1] / "VERSION"
 COLUMNS = ("SSR", "sceneClass", "eventClass")
 PROVENANCE = ("speaker1", "speaker2", "SNR", *(f"{reason}Draws" for reason in REASONS))
 
@@ -55,7 +54,7 @@ def write_card(folder, settings, sources):
 A PolSESS corpus: two speakers at once, with an acoustic scene, a sound event and
 reverberation, every layer a file of its own.
 
-- made by polsess-recipes {VERSION.read_text(encoding="utf-8").strip()}
+- made by polsess-recipes {recipekit.__version__}
 - {settings.sample_rate} Hz, 16-bit {settings.audio_format}, {settings.seconds:g} s a \
 recording, seed {settings.seed}
 - sources split {settings.split}; source list `sources.csv`, digest \

@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from corpus.atomic import csv_writer
 from corpus.locate import corpus_csv, provenance_csv
 from corpus.render import REASONS
+from recipekit.files.atomic import csv_writer
 
 COLUMNS = (
     "subset",

@@ -22,10 +22,10 @@ import pandas as pd
 import soundfile
 from tqdm import tqdm
 
-from corpus.atomic import replacing
-from corpus.console import progress_bar
-from corpus.locks import hold
-from corpus.workers import worker_pool
+from recipekit.console import progress_bar
+from recipekit.files.atomic import replacing
+from recipekit.files.locks import hold
+from recipekit.files.workers import worker_pool
 
 logger = logging.getLogger(__name__)
 

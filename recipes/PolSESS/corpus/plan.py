@@ -12,9 +12,9 @@ import logging
 from collections import defaultdict
 from dataclasses import dataclass
 
-from corpus import keyed
 from corpus.reverb import PlateParameters
 from corpus.tables import scene_classes, suited_events
+from recipekit.files import keyed
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ import os
 from hashlib import blake2b
 from pathlib import Path
 
-from corpus.atomic import replacing
-from corpus.console import progress_bar
 from corpus.sources import COARSE, MAX_CHANNELS, RATES, Rejected, read_header
-from corpus.workers import worker_pool
+from recipekit.console import progress_bar
+from recipekit.files.atomic import replacing
+from recipekit.files.workers import worker_pool
 
 CACHE_VARIABLE = "POLSESS_CACHE"
 CHUNK = 128  # files handed to a worker at a time

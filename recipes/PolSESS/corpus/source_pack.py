@@ -21,15 +21,15 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus import keyed
-from corpus.atomic import replacing
-from corpus.console import progress_bar
-from corpus.locks import hold
 from corpus.pack import check_space, make_folder
 from corpus.plan import Segment
 from corpus.render import FULL_SCALE, DrawAgain, read_segment, resample
 from corpus.sources import ROLES
-from corpus.workers import worker_pool
+from recipekit.console import progress_bar
+from recipekit.files import keyed
+from recipekit.files.atomic import replacing
+from recipekit.files.locks import hold
+from recipekit.files.workers import worker_pool
 
 logger = logging.getLogger(__name__)
 

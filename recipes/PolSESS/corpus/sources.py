@@ -5,9 +5,9 @@ from pathlib import Path
 
 import soundfile
 
-from corpus.atomic import csv_writer
-from corpus.csvs import read_rows
 from corpus.tables import event_classes, scene_classes
+from recipekit.files.atomic import csv_writer
+from recipekit.files.csvs import read_rows
 
 SUBSETS = ("train", "val", "test")
 ROLES = ("speech", "scene", "event")

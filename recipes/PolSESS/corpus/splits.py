@@ -9,8 +9,8 @@ split has no seed, and adding recordings moves no others.
 import logging
 from collections import defaultdict
 
-from corpus import keyed
 from corpus.sources import SUBSETS
+from recipekit.files import keyed
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 
-from corpus.console import progress_bar
 from corpus.render import FULL_SCALE, LIMIT
-from corpus.workers import worker_pool
+from recipekit.console import progress_bar
+from recipekit.files.workers import worker_pool
 
 PEAK = LIMIT * FULL_SCALE  # of PolSESS' hard limiter, in 16-bit samples
 MAX_EXAMPLES = 20

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from corpus.console import plain_errors
+from recipekit.console import plain_errors
 
 
 def make_report(
@@ -47,12 +47,13 @@ def make_report(
     # Here, since they take seconds: torch, to know the models that hparams name.
     import pandas as pd
 
-    from reporting import comparison, failures, listening, results, searches
+    from recipekit.reporting import comparison, results, searches
+    from recipekit.reporting.ledgers import find_ledgers, read_ledger
+    from recipekit.reporting.page import write_page
+    from recipekit.reporting.runs import find_runs, read_genders, read_run
+    from recipekit.reporting.settings import group_settings
+    from reporting import failures, listening
     from reporting import logged as example
-    from reporting.ledgers import find_ledgers, read_ledger
-    from reporting.page import write_page
-    from reporting.runs import find_runs, read_genders, read_run
-    from reporting.settings import group_settings
 
     if Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"{out}: is no folder; expected one to write to")

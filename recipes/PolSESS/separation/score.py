@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from corpus.atomic import replacing
-from corpus.console import plain_errors, progress_bar
-from corpus.workers import worker_pool
+from recipekit.console import plain_errors, progress_bar
+from recipekit.files.atomic import replacing
+from recipekit.files.workers import worker_pool
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff")
 NUMBERED = re.compile(r"(?P<name>.+)_(?:source|s)(?P<number>\d+)")
@@ -162,7 +162,7 @@ def score_recording(item):
     """Returns the scores of one recording, a dict; ``item`` is from ``pair``."""
     import torch
 
-    from scoring import score
+    from scoring.scorer import score
 
     name, estimates, references, mixture = item
     targets = np.stack([_read(path) for path in references])
@@ -187,7 +187,7 @@ def main(arguments=None):
     items = pair(options)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-    from evaluation import METRICS, describe, format_table
+    from scoring.evaluation import METRICS, describe, format_table
 
     with worker_pool(options.workers) as pool:
         scored = pool.map(score_recording, items)

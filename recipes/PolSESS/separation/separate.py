@@ -17,9 +17,9 @@ import sys
 import time
 from pathlib import Path
 
-from corpus.atomic import replacing
-from corpus.console import message, plain_errors, progress_bar
-from streaming import CHUNK_SECONDS, SeparationError, open_audio
+from exported.streaming import CHUNK_SECONDS, SeparationError, open_audio
+from recipekit.console import message, plain_errors, progress_bar
+from recipekit.files.atomic import replacing
 
 SUMMARY = "summary.json"
 # Files with these endings are looked for in folders; what cannot be read is reported.
@@ -284,7 +284,7 @@ def main(arguments):
         import torch
         from tqdm.contrib.logging import logging_redirect_tqdm
 
-        from inference import Separator
+        from exported.inference import Separator
 
         if options.device == "cuda" and not torch.cuda.is_available():
             raise SeparationError(

@@ -27,30 +27,30 @@ from speechbrain.utils.distributed import (
 )
 from speechbrain.utils.logger import get_logger
 
-import search
-from command_line import read_command_line
-from corpus.atomic import replacing
-from corpus.console import progress_bar
-from corpus.locks import hold
-from curriculum import Curriculum
-from curve import plot_learning_curve
-from dataset import EpochSampler, collate
-from environment import write_environment
-from evaluation import format_table, mean_of_variants, write_results
-from export import export_model, load_weights
-from keys import FREE_KEYS, PLAIN
-from loggers import log, start_loggers
-from masking import separate
-from memory import keep_freed_memory
-from metrics import improvable_si_sdr, pit_loss, pit_scores
-from preparation import check_hparams, find_corpus, make_datasets
-from scoring import Scorer, cores_for_scoring
-from state import TrainState
-from steps import CarefulBrain, TrainingStopped
+import recipekit
+from exported.export import export_model, load_weights
+from extra_models.masking import separate
+from mixtures.curriculum import Curriculum
+from mixtures.dataset import EpochSampler, collate
+from mixtures.preparation import check_hparams, find_corpus, make_datasets
+from recipekit.console import progress_bar
+from recipekit.files.atomic import replacing
+from recipekit.files.locks import hold
+from recipekit.reporting.learning_curve import plot_learning_curve
+from recipekit.studies import trial
+from recipekit.training import LOG_CONFIG
+from recipekit.training.allocator import keep_freed_memory
+from recipekit.training.brain import CarefulBrain, TrainingStopped
+from recipekit.training.command_line import read_command_line
+from recipekit.training.environment import write_environment
+from recipekit.training.hparams_keys import FREE_KEYS, PLAIN
+from recipekit.training.loggers import log, start_loggers
+from recipekit.training.train_state import TrainState
+from scoring.evaluation import format_table, mean_of_variants, write_results
+from scoring.scorer import Scorer, cores_for_scoring
+from scoring.si_sdr import improvable_si_sdr, pit_loss, pit_scores
 
 logger = get_logger(__name__)
-VERSION = Path(__file__).resolve().parents[1] / "VERSION"
-LOG_CONFIG = Path(__file__).with_name("log_config.yaml")
 
 
 class Separation(CarefulBrain):
@@ -159,7 +159,7 @@ class Separation(CarefulBrain):
         self.state.keep_settings(self.settings())
         begun = len(self.state.history) + (not newest.meta["end-of-epoch"])
         # A trial of a search may ask again for what it was before its promotion.
-        if begun > self.hparams.N_epochs and not search.is_trial():
+        if begun > self.hparams.N_epochs and not trial.is_trial():
             raise ValueError(
                 f"N_epochs: {self.hparams.N_epochs}, but the run in this output_folder "
                 f"has begun epoch {begun}. Give at least {begun}, or another "
@@ -438,7 +438,7 @@ def provenance(brain, checkpoint):
         "seconds": round(checkpoint["seconds"], 1),
         "processes": brain.world_size,
         "device": str(brain.device),
-        "recipe": VERSION.read_text(encoding="utf-8").strip(),
+        "recipe": recipekit.__version__,
         "torch": str(torch.__version__),
         "speechbrain": sb.__version__,
     }
@@ -461,7 +461,7 @@ def main(arguments):
         run(line, hparams)
         return
     # A trial whose worker was thought dead is run by two, one after the other.
-    with hold(hparams["output_folder"], wait=search.is_trial()):
+    with hold(hparams["output_folder"], wait=trial.is_trial()):
         run(line, hparams)
 
 
@@ -469,7 +469,9 @@ def run(line, hparams):
     """Does the work of main, in an output folder that is this run's alone."""
     output_folder = Path(hparams["output_folder"])
     sb.create_experiment_directory(
-        str(output_folder), log_config=str(LOG_CONFIG), save_env_desc=False
+        str(output_folder),
+        log_config=str(LOG_CONFIG),
+        save_env_desc=False,
     )
     if if_main_process():
         write_environment(output_folder / "env.log")
@@ -495,8 +497,8 @@ def run(line, hparams):
             "pin_memory": brain.device_type == "cuda",
         },
     )
-    if search.is_trial():  # a search must not see the test set
-        return search.report(*trial_result(brain))
+    if trial.is_trial():  # a search must not see the test set
+        return trial.report(*trial_result(brain))
     source = test(brain, datasets["test"])
     if if_main_process() and source["epoch"]:
         folder = export_model(
@@ -516,5 +518,5 @@ def write_record(line, folder):
 
 
 if __name__ == "__main__":
-    with search.reported_failures():
+    with trial.reported_failures():
         main(sys.argv[1:])

@@ -7,7 +7,7 @@ shows no traceback, and leaves nothing half-written.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corpus.console import plain_errors
+from recipekit.console import plain_errors
 
 
 @dataclass

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 
-from corpus import keyed
 from polsess_prepare import LAYERS
+from recipekit.files import keyed
 
 SUBSETS = ("train", "val", "test")
 FOLDERS = ("clean", "mix", "scene", "event", "sp1_reverb", "sp2_reverb", "ev_reverb")

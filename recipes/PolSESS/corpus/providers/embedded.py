@@ -11,13 +11,13 @@ from pathlib import Path
 
 import soundfile
 
-from corpus import keyed
 from corpus.audio import write_audio
-from corpus.console import progress_bar
 from corpus.providers.embedded_sounds import SOUNDS, make_sound
 from corpus.providers.embedded_speech import SAMPLE_RATE, sentences, speakers, utterance
 from corpus.sources import SUBSETS, Source
-from corpus.workers import worker_pool
+from recipekit.console import progress_bar
+from recipekit.files import keyed
+from recipekit.files.workers import worker_pool
 
 # Recordings of each scene and event class in train, val and test.
 RECORDINGS = {"scene": (4, 2, 2), "event": (6, 3, 3)}

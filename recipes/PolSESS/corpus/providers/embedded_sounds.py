@@ -7,7 +7,7 @@ that differ clearly in spectrum and in time, not imitations to take results from
 
 import numpy as np
 
-from corpus import keyed
+from recipekit.files import keyed
 
 SAMPLE_RATE = 16000
 SECONDS = {"scene": 10, "event": 5}

@@ -15,8 +15,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.signal import resample_poly
 
-from corpus import keyed
 from corpus.tables import TABLES
+from recipekit.files import keyed
 
 SAMPLE_RATE = 16000
 SENTENCES = TABLES / "sentences.txt"

@@ -15,10 +15,10 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from corpus import keyed
-from corpus.csvs import read_rows
 from corpus.scan import check_rejected, read_headers
 from corpus.sources import MEASURED, SUBSETS, Source, check
+from recipekit.files import keyed
+from recipekit.files.csvs import read_rows
 
 ALIASES = {
     "role": ("role", "kind"),

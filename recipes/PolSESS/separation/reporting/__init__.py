@@ -1,1 +1,1 @@
-"""Reports of runs and studies: what was measured, and what it allows to say."""
+"""Sections of reports."""

@@ -3,11 +3,11 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from evaluation import FULL_MIX_GROUP, ROW_COLUMNS
-from reporting import statistics
-from reporting.document import Picture, Section, Table, Text
-from reporting.runs import read_table
-from variants import FULL_MIX, VARIANTS
+from mixtures.variants import FULL_MIX, VARIANTS
+from recipekit.reporting.document import Picture, Section, Table, Text
+from recipekit.reporting.runs import read_table
+from recipekit.scoring import statistics
+from scoring.evaluation import FULL_MIX_GROUP, ROW_COLUMNS
 
 FACTORS = {  # column: how it is called
     "variant": "variant",

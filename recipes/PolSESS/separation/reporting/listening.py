@@ -4,13 +4,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from corpus import keyed
-from dataset import VariantDataset, read_manifest
-from inference import Separator
-from metrics import improvable_si_sdr, permute_to_best
-from reporting.comparison import SAME_MIXTURE
-from reporting.document import Picture, Section, Sound, Text
-from variants import FULL_MIX
+from exported.inference import Separator
+from mixtures.dataset import VariantDataset, read_manifest
+from mixtures.variants import FULL_MIX
+from recipekit.files import keyed
+from recipekit.reporting.comparison import SAME_MIXTURE
+from recipekit.reporting.document import Picture, Section, Sound, Text
+from scoring.si_sdr import improvable_si_sdr, permute_to_best
 
 EACH = 5
 WINDOW = 256  # samples of a spectrogram's frame

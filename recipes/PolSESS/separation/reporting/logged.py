@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from reporting import statistics
-from reporting.comparison import in_words
-from reporting.document import Section, Table, Text
+from recipekit.reporting.comparison import in_words
+from recipekit.reporting.document import Section, Table, Text
+from recipekit.scoring import statistics
 
 LOGGED = Path(__file__).parent / "logged.csv"
 

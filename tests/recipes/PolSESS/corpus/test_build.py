@@ -18,7 +18,6 @@ import soundfile
 import torch
 
 from corpus.build import FOLDERS, CorpusSettings, build_corpus, hold_corpus
-from corpus.locks import hold
 from corpus.metadata import COLUMNS
 from corpus.pack import Pack, packs_folder
 from corpus.plan import Planner
@@ -26,8 +25,9 @@ from corpus.providers.folder import make_sources
 from corpus.reverb import PlateParameters, plate_reverb
 from corpus.sources import Rejected, write_sources
 from corpus.tables import scene_classes, suited_events
-from dataset import VariantDataset, read_manifest
+from mixtures.dataset import VariantDataset, read_manifest
 from polsess_prepare import prepare_polsess
+from recipekit.files.locks import hold
 from tiny_sources import write_folder
 
 SETTINGS = CorpusSettings((24, 4, 4), 8000, 0.5, seed=3)
@@ -397,7 +397,7 @@ def test_a_missing_shard_is_made_and_a_running_one_waited_for(
     script = f"""
         import sys
         sys.path.insert(0, {str(RECIPE)!r})
-        from corpus.locks import hold
+        from recipekit.files.locks import hold
         with hold({str(folder)!r}, name=".lock-1-of-3"):
             print("held", flush=True)
             sys.stdin.read()

@@ -16,7 +16,7 @@ import soundfile as sf
 import polsess_prepare
 from corpus import pack as pack_module
 from corpus.pack import Pack, packs_folder
-from dataset import read_manifest
+from mixtures.dataset import read_manifest
 from polsess_prepare import LAYERS, REVERBS
 from tiny_corpus import layer_path, read_rows, write_rows
 

@@ -32,9 +32,9 @@ from tiny_run import arguments, assert_same, last_checkpoint  # noqa: E402
 
 import conftest  # noqa: E402, F401  (finds the recipe)
 import train  # noqa: E402
-from corpus import keyed  # noqa: E402
 from corpus.build import CorpusSettings, build_corpus  # noqa: E402
 from corpus.providers import folder as folder_provider  # noqa: E402
+from recipekit.files import keyed  # noqa: E402
 from tiny_corpus import write_corpus  # noqa: E402
 from tiny_sources import write_folder  # noqa: E402
 

@@ -7,11 +7,11 @@ import pandas as pd
 from hyperpyyaml import resolve_references
 from speechbrain.utils.train_logger import FileTrainLogger
 
-import variants
-from corpus import keyed
-from evaluation import summarise
+from mixtures import variants
+from recipekit.files import keyed
+from scoring.evaluation import summarise
 
-HPARAMS = Path(variants.__file__).parent / "hparams"
+HPARAMS = Path(variants.__file__).parents[1] / "hparams"
 SCENES = ("tram", "park")
 
 

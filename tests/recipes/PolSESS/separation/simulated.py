@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from scipy.signal import butter, lfilter, sosfilt
 
-from corpus import keyed
-from inference import Separator
-from metrics import si_sdr
+from exported.inference import Separator
+from recipekit.files import keyed
+from scoring.si_sdr import si_sdr
 
 RATE = 8000
 SECONDS = 60

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-import search
+from recipekit.studies import trial
 
 
 def value(lr, epoch):
@@ -54,7 +54,7 @@ def main(arguments):
         "device": "cpu",
         "rows": given.get("data_folder", ""),
     }
-    search.report(-value(given.get("lr", 1e-3), last), statistics)
+    trial.report(-value(given.get("lr", 1e-3), last), statistics)
 
 
 def go_wrong(epoch):
@@ -81,5 +81,5 @@ def go_wrong(epoch):
 
 
 if __name__ == "__main__":
-    with search.reported_failures():
+    with trial.reported_failures():
         main(sys.argv[1:])

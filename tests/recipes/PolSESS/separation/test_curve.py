@@ -8,7 +8,7 @@ import matplotlib.image
 import pytest
 from speechbrain.utils.train_logger import FileTrainLogger
 
-import curve
+from recipekit.reporting import learning_curve
 
 
 def write_log(folder, epochs, score=-1.5):
@@ -24,7 +24,7 @@ def write_log(folder, epochs, score=-1.5):
 
 
 def test_log_is_read_back(tmp_path):
-    entries = curve.read_log(write_log(tmp_path / "run", 2))
+    entries = learning_curve.read_log(write_log(tmp_path / "run", 2))
     assert [entry["examples"] for entry in entries] == [50, 100]
     assert [entry["train si_sdr"] for entry in entries] == [1, 2]
     assert entries[1]["valid si_sdr"] == -1.5 and entries[1]["lr"] == 1e-3
@@ -35,7 +35,7 @@ def test_overlay_is_drawn_from_the_command_line(tmp_path):
     runs = [write_log(tmp_path / name, 3, scores[name]) for name in scores]
     picture = tmp_path / "curves.png"
     subprocess.run(
-        [sys.executable, curve.__file__, *runs, "--out", picture], check=True
+        [sys.executable, learning_curve.__file__, *runs, "--out", picture], check=True
     )
     pixels = matplotlib.image.imread(picture)[..., :3]
     for color in ((0x1F, 0x77, 0xB4), (0xFF, 0x7F, 0x0E)):  # C0, C1
@@ -55,9 +55,9 @@ def test_runs_without_examples_are_drawn_over_epochs(tmp_path, monkeypatch):
         drawn[axes.get_xlabel()] = [[*line.get_xdata()] for line in axes.lines]
         path.touch()
 
-    monkeypatch.setattr(curve.Figure, "savefig", keep)
-    curve.main([str(new), "--out", str(tmp_path / "curves.png")])
-    curve.main([str(new), str(old), "--out", str(tmp_path / "curves.png")])
+    monkeypatch.setattr(learning_curve.Figure, "savefig", keep)
+    learning_curve.main([str(new), "--out", str(tmp_path / "curves.png")])
+    learning_curve.main([str(new), str(old), "--out", str(tmp_path / "curves.png")])
     assert drawn == {
         "training examples": [[50, 100, 150]] * 2,
         "epoch": [[1, 2, 3]] * 2 + [[1, 2]] * 2,
@@ -67,5 +67,5 @@ def test_runs_without_examples_are_drawn_over_epochs(tmp_path, monkeypatch):
 def test_runs_without_an_epoch_are_named(tmp_path):
     (tmp_path / "train_log.txt").write_text("")
     with pytest.raises(ValueError, match="train_log.txt: no epoch"):
-        curve.plot_overlay([tmp_path], tmp_path / "curves.png")
+        learning_curve.plot_overlay([tmp_path], tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()

@@ -8,10 +8,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from corpus.pack import Pack
-from dataset import VariantDataset, collate, read_manifest
+from mixtures.dataset import VariantDataset, collate, read_manifest
+from mixtures.variants import TASK_TARGETS, removed_layers
 from polsess_prepare import LAYERS, prepare_polsess
 from tiny_corpus import write_corpus
-from variants import TASK_TARGETS, removed_layers
 
 
 @pytest.fixture(scope="module")

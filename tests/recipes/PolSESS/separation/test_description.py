@@ -7,8 +7,8 @@ import safetensors.torch
 import torch
 from tiny_model import tiny_export
 
-from inference import Separator
-from streaming import SeparationError
+from exported.inference import Separator
+from exported.streaming import SeparationError
 
 
 @pytest.fixture(scope="module")

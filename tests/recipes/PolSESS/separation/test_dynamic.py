@@ -11,7 +11,6 @@ import soundfile
 from tiny_run import arguments, assert_same, last_checkpoint, load, run
 from torch.utils.data import DataLoader
 
-import preparation
 from corpus.build import CorpusSettings, build_corpus
 from corpus.plan import MixingRules, Planner
 from corpus.providers import folder as folder_provider
@@ -19,13 +18,14 @@ from corpus.render import Renderer, read_segment, rms
 from corpus.reverb import plate_reverb
 from corpus.source_pack import SourcePack, pack_sources
 from corpus.sources import read_sources, write_sources
-from curriculum import Curriculum
-from dataset import EpochSampler, VariantDataset, collate, read_manifest
-from dynamic import DynamicDataset, mixing_rules, with_bank
+from mixtures import preparation
+from mixtures.curriculum import Curriculum
+from mixtures.dataset import EpochSampler, VariantDataset, collate, read_manifest
+from mixtures.dynamic import DynamicDataset, mixing_rules, with_bank
+from mixtures.variants import TASK_TARGETS
 from polsess_prepare import prepare_polsess
 from tiny_corpus import write_corpus
 from tiny_sources import RATE, write_folder
-from variants import TASK_TARGETS
 
 ROWS, SEED, SECONDS = 12, 3, 0.5
 

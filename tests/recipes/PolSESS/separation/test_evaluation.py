@@ -9,10 +9,10 @@ import pytest
 import torch
 from pystoi import stoi
 
-import scoring
-from evaluation import METRICS, format_table, summarise, write_results
-from metrics import pit_scores
-from scoring import Scorer, score
+from scoring import scorer as scorer_module
+from scoring.evaluation import METRICS, format_table, summarise, write_results
+from scoring.scorer import Scorer, score
+from scoring.si_sdr import pit_scores
 
 RATE = 8000
 SAMPLES = 2 * RATE
@@ -112,7 +112,7 @@ def test_pesq_mode_follows_the_rate(rate, mode):
 
 def test_pesq_may_be_absent(monkeypatch):
     """Without the optional package its columns are NaN and the others stay."""
-    monkeypatch.setattr(scoring, "pesq", None)
+    monkeypatch.setattr(scorer_module, "pesq", None)
     (row,) = score(*batch(), RATE)
     assert [name for name, value in row.items() if np.isnan(value)] == [
         "pesq",

@@ -10,9 +10,9 @@ import torch
 from ruamel.yaml import YAML
 from tiny_model import tiny_export, tiny_model
 
-import export
-import masking
-from inference import SeparationError, Separator
+from exported import export
+from exported.inference import SeparationError, Separator
+from extra_models import masking
 
 STOCK = """
 import sys, numpy, torch

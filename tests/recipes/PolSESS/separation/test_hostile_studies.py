@@ -9,10 +9,10 @@ import yaml
 from made_runs import noisy, write_run
 from tiny_run import SEPARATION
 
-import curve
 import report
 import study
 from hostile import Wrong, case_ids, files_below, refused
+from recipekit.reporting import learning_curve
 
 # Studies
 
@@ -538,5 +538,5 @@ def test_curve_refuses(case, results, tmp_path, capsys):
     arguments = case.arguments or ["results/2", "results/1"]
     if "--out" not in arguments and case.name != "no --out":
         arguments = [*arguments, "--out", "c.png"]
-    refused(curve.main, arguments, capsys, case.says)
+    refused(learning_curve.main, arguments, capsys, case.says)
     assert files_below(tmp_path) == before

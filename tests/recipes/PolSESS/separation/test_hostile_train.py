@@ -16,10 +16,10 @@ from tiny_run import (
 )
 
 import train
-from command_line import read_command_line
-from corpus.console import plain_errors
-from environment import write_environment
 from hostile import Case, files_below, refused
+from recipekit.console import plain_errors
+from recipekit.training.command_line import read_command_line
+from recipekit.training.environment import write_environment
 from tiny_corpus import layer_path, write_corpus
 
 DPRNN = str(HPARAMS)

@@ -10,9 +10,9 @@ import soundfile
 import torch
 from tiny_model import tiny_export
 
-import inference
-from inference import Separator
-from streaming import SeparationError
+from exported import inference
+from exported.inference import Separator
+from exported.streaming import SeparationError
 
 RATE = 8000
 

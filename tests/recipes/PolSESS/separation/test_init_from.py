@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from tiny_run import arguments, last_checkpoint, run
 
-from export import load_weights
+from exported.export import load_weights
 from tiny_corpus import write_corpus
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from simulated import RATE, Case, Simulated, changes, conversation, score, voice
 
-from joining import join_chunks
+from exported.joining import join_chunks
 
 FILES = 12
 # Conversation -> the least mean SI-SDR in dB. A leak of -12 dB alone leaves 12 dB, to

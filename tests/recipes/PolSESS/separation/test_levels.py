@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from levels import Levels, fit_gains, independent
+from exported.levels import Levels, fit_gains, independent
 
 
 def products(estimates, mixture):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-import memory
+from recipekit.training import allocator
 
 SCRIPT = """
 import ctypes, re, sys
-import memory
-memory.keep_freed_memory(sys.argv[1] == "keep")
+from recipekit.training import allocator
+allocator.keep_freed_memory(sys.argv[1] == "keep")
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
@@ -29,7 +29,7 @@ def test_freed_memory_is_kept():
     for mode in ("keep", "default"):
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT, mode],
-            cwd=Path(memory.__file__).parent,
+            cwd=Path(allocator.__file__).parent,
             capture_output=True,
             text=True,
             check=True,

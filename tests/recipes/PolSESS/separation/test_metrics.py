@@ -8,7 +8,7 @@ from torchmetrics.functional.audio import (
     scale_invariant_signal_distortion_ratio,
 )
 
-from metrics import permute_to_best, pit_loss, pit_scores, si_sdr
+from scoring.si_sdr import permute_to_best, pit_loss, pit_scores, si_sdr
 
 SAMPLES = 8000
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from tiny_model import SIZES, tiny_model
 
-from masking import separate
-from metrics import pit_loss
+from extra_models.masking import separate
+from scoring.si_sdr import pit_loss
 
 
 def gradients(modules, precision=torch.float32):

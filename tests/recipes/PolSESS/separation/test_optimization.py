@@ -8,9 +8,9 @@ import torch
 from speechbrain.nnet.schedulers import ReduceLROnPlateau
 from tiny_run import arguments, assert_same, last_checkpoint, load
 
-import optimization
-import search
 import train
+from recipekit.studies import trial
+from recipekit.training import schedules
 from tiny_corpus import write_corpus
 
 CLASSES = {
@@ -37,7 +37,7 @@ def fit(corpus, tmp_path, monkeypatch):
 
     As a trial of a search, which ends when training does.
     """
-    monkeypatch.setenv(search.RESULTS_VARIABLE, str(tmp_path / "results.json"))
+    monkeypatch.setenv(trial.RESULTS_VARIABLE, str(tmp_path / "results.json"))
     monkeypatch.setattr(train.sb, "create_experiment_directory", lambda *_, **__: None)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -55,7 +55,7 @@ def fit(corpus, tmp_path, monkeypatch):
 def scheduler(name, **changes):
     keys = {"lr": 0.25, "factor": 0.5, "patience": 1, "step": 2, "warmup": 2}
     keys |= {"horizon": 10, "N_epochs": 10} | changes
-    return optimization.scheduler(name, **keys)
+    return schedules.scheduler(name, **keys)
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -63,7 +63,7 @@ def test_optimizers_are_those_of_torch_and_learn(name):
     torch.manual_seed(0)
     inputs, layer = torch.randn(64, 8), torch.nn.Linear(8, 1)
     targets = inputs @ torch.linspace(-1, 1, 8).unsqueeze(1)
-    make = optimization.optimizer_class(name, 0.05, 1e-4)
+    make = schedules.optimizer_class(name, 0.05, 1e-4)
     optimizer = make(layer.parameters())
     assert type(optimizer) is CLASSES[name]
     (group,) = optimizer.param_groups
@@ -84,7 +84,7 @@ def test_weight_decay_is_decoupled_for_adamw_only():
     for name in CLASSES:
         weight = torch.nn.Parameter(torch.tensor(2.0))
         weight.grad = torch.tensor(0.0)
-        optimization.optimizer_class(name, 0.01, 0.5)([weight]).step()
+        schedules.optimizer_class(name, 0.01, 0.5)([weight]).step()
         after[name] = weight.item()
     # Without gradients adamw shrinks the weight; Adam's step is lr along the penalty.
     assert after["adamw"] == pytest.approx(2 * (1 - 0.01 * 0.5), rel=1e-6)
@@ -180,7 +180,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_interrupted_and_promoted_run_is_the_straight_one(fit, monkeypatch, name):
     changes = CASES[name] | {"lr": 0.01, "curriculum": ACTING}
-    observe, fit_batch = optimization.Plateau.observe, train.Separation.fit_batch
+    observe, fit_batch = schedules.Plateau.observe, train.Separation.fit_batch
 
     def disappointed(self, epoch, loss):
         observe(self, epoch, float(epoch))  # worse than the epoch before
@@ -190,7 +190,7 @@ def test_interrupted_and_promoted_run_is_the_straight_one(fit, monkeypatch, name
             raise KeyboardInterrupt
         return fit_batch(self, batch)
 
-    monkeypatch.setattr(optimization.Plateau, "observe", disappointed)
+    monkeypatch.setattr(schedules.Plateau, "observe", disappointed)
     straight = last_checkpoint(fit("straight", **changes, N_epochs=3))
     with monkeypatch.context() as patched:
         patched.setattr(train.Separation, "fit_batch", interrupted)

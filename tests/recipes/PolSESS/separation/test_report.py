@@ -11,11 +11,11 @@ from made_runs import noisy, write_run
 from tiny_run import SEPARATION
 
 import report
-from evaluation import METRICS
-from reporting import comparison, runs
-from reporting import results as results_section
-from reporting.ledgers import NUMBERS, TEXTS, TIMES, find_ledgers, read_ledger
-from reporting.settings import group_settings
+from recipekit.reporting import comparison, runs
+from recipekit.reporting import results as results_section
+from recipekit.reporting.ledgers import NUMBERS, TEXTS, TIMES, find_ledgers, read_ledger
+from recipekit.reporting.settings import group_settings
+from scoring.evaluation import METRICS
 
 
 def read(folders):

@@ -5,11 +5,11 @@ import pytest
 from made_runs import write_run
 from scipy import stats
 
+from mixtures.variants import FULL_MIX
+from recipekit.reporting.document import Picture
+from recipekit.reporting.runs import read_genders, read_run
+from recipekit.reporting.settings import group_settings
 from reporting import failures, logged
-from reporting.document import Picture
-from reporting.runs import read_genders, read_run
-from reporting.settings import group_settings
-from variants import FULL_MIX
 
 
 def planted(number, variant):

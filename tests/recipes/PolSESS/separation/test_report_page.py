@@ -10,15 +10,15 @@ from matplotlib.figure import Figure
 from tiny_model import tiny_export
 
 import report
-from dataset import VariantDataset, read_manifest
-from evaluation import ROW_COLUMNS, write_results
-from inference import Separator
+from exported.inference import Separator
+from mixtures.dataset import VariantDataset, read_manifest
 from polsess_prepare import prepare_polsess
+from recipekit.reporting.document import Picture, Section, Sound, Table, Text
+from recipekit.reporting.page import write_page
+from recipekit.reporting.runs import read_run
 from reporting import listening
-from reporting.document import Picture, Section, Sound, Table, Text
-from reporting.page import write_page
-from reporting.runs import read_run
-from scoring import score
+from scoring.evaluation import ROW_COLUMNS, write_results
+from scoring.scorer import score
 from tiny_corpus import write_corpus
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reporting.document import Picture, Table, Text
-from reporting.importance import (
+from recipekit.reporting.document import Picture, Table, Text
+from recipekit.reporting.importance import (
     correlations,
     fidelity_correlations,
     importance,
     importance_blocks,
 )
-from reporting.ledgers import (
+from recipekit.reporting.ledgers import (
     configurations,
     find_ledgers,
     is_logarithmic,
@@ -20,8 +20,8 @@ from reporting.ledgers import (
     on_scale,
     read_ledger,
 )
-from reporting.search_pictures import draw_parallel, draw_progress
-from reporting.searches import compare, costs, progress, section, validations
+from recipekit.reporting.search_pictures import draw_parallel, draw_progress
+from recipekit.reporting.searches import compare, costs, progress, section, validations
 
 
 @pytest.fixture

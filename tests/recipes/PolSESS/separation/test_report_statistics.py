@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from corpus import keyed
-from reporting import statistics
-from reporting.comparison import compare, in_words
-from reporting.statistics import Estimate
+from recipekit.files import keyed
+from recipekit.reporting.comparison import compare, in_words
+from recipekit.scoring import statistics
+from recipekit.scoring.statistics import Estimate
 
 
 def simulated(name, gap, seeds=3, recordings=80, seed_spread=0.3):

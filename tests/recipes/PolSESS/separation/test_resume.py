@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from tiny_run import arguments, assert_same, environment, last_checkpoint, run
 
-import checkpoints
+from recipekit.training import checkpoints
 from tiny_corpus import write_corpus
 
 HOLD = """
 import sys, time
-from corpus.locks import hold
+from recipekit.files.locks import hold
 with hold(sys.argv[1]):
     print("held", flush=True)
     time.sleep(600)
@@ -52,7 +52,7 @@ def killed(self, epoch):
 train.Separation._end_epoch = killed
 """
 WHILE_SAVING = """
-import checkpoints
+from recipekit.training import checkpoints
 seal = checkpoints._seal
 def killed(folder):
     if "epoch: 2" in (folder / "CKPT.yaml").read_text():

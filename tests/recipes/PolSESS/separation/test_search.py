@@ -19,7 +19,7 @@ from tiny_run import (
     run,
 )
 
-import search
+from recipekit.studies import trial
 from tiny_corpus import write_corpus
 
 
@@ -32,7 +32,7 @@ def corpus(tmp_path_factory):
 def results(tmp_path, monkeypatch):
     """Where Oríon would read a trial's results."""
     path = tmp_path / "results.json"
-    monkeypatch.setenv(search.RESULTS_VARIABLE, str(path))
+    monkeypatch.setenv(trial.RESULTS_VARIABLE, str(path))
     return path
 
 
@@ -70,11 +70,11 @@ def test_failing_trial_reports_a_finite_bad_value(
 ):
     run(arguments(corpus, tmp_path / "run", nonfinite_patience=1), before=poison)
     value, statistics = objective(results)
-    assert value == search.FAILED_OBJECTIVE and reason in statistics["failure"]
+    assert value == trial.FAILED_OBJECTIVE and reason in statistics["failure"]
 
 
 def test_interrupted_trial_reports_nothing(corpus, tmp_path, results, monkeypatch):
-    monkeypatch.setenv(search.INTERRUPT_VARIABLE, "42")
+    monkeypatch.setenv(trial.INTERRUPT_VARIABLE, "42")
     # In the background, where CI may run, a process starts with Ctrl-C ignored.
     interrupt = "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     interrupt += "train.pit_loss = lambda *a: signal.raise_signal(signal.SIGINT)"
@@ -83,10 +83,10 @@ def test_interrupted_trial_reports_nothing(corpus, tmp_path, results, monkeypatc
 
 
 def test_without_orion_failures_are_failures(monkeypatch):
-    monkeypatch.delenv(search.RESULTS_VARIABLE, raising=False)
-    with pytest.raises(ZeroDivisionError), search.reported_failures():
+    monkeypatch.delenv(trial.RESULTS_VARIABLE, raising=False)
+    with pytest.raises(ZeroDivisionError), trial.reported_failures():
         1 / 0  # noqa: B018
-    search.report(1.0, {})
+    trial.report(1.0, {})
 
 
 TINY_MODELS = {  # keys of the section "# Model" of each hparams file

@@ -9,7 +9,7 @@ import soundfile
 from tiny_model import tiny_export
 
 import separate
-from inference import Separator
+from exported.inference import Separator
 
 RATE = 8000
 

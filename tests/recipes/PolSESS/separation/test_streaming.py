@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from streaming import overlapping_chunks, resample
+from exported.streaming import overlapping_chunks, resample
 
 
 @pytest.mark.parametrize("rates", [(44100, 8000), (8000, 44100), (16000, 8000)])

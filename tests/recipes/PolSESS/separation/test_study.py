@@ -389,8 +389,8 @@ def test_full_disk_stops_the_worker_and_spoils_nothing(folder):
 def test_lock_that_a_killed_worker_left_is_released(folder, monkeypatch):
     from orion.core.worker.experiment import Experiment
 
-    from studies.plan import read_study
-    from studies.storage import Storage
+    from recipekit.studies.storage import Storage
+    from recipekit.studies.study_file import read_study
 
     write_study(folder, SEARCH)
     monkeypatch.chdir(folder)
@@ -428,9 +428,9 @@ def test_finished_study_refuses_other_recordings(folder):
 
 
 def test_worker_says_once_what_it_waits_for(folder, monkeypatch, capsys):
-    from studies import worker
-    from studies.plan import read_study
-    from studies.storage import Storage
+    from recipekit.studies import worker
+    from recipekit.studies.storage import Storage
+    from recipekit.studies.study_file import read_study
 
     write_study(folder, SEARCH)
     monkeypatch.chdir(folder)

@@ -18,7 +18,7 @@ import numpy as np
 
 import report
 import study
-from studies import database
+from recipekit.studies import database
 
 STUDY = {
     "hparams": "hparams.yaml",

@@ -7,12 +7,12 @@ import pytest
 import yaml
 from tiny_run import SEPARATION
 
-from studies import selection
-from studies.plan import read_study
-from studies.selection import Configuration
-from studies.spaces import Prior, read_space
-from studies.stages import rungs
-from study import main
+from recipekit.studies import selection
+from recipekit.studies.command import main
+from recipekit.studies.selection import Configuration
+from recipekit.studies.spaces import Prior, read_space
+from recipekit.studies.stages import rungs
+from recipekit.studies.study_file import read_study
 
 SHIPPED = sorted(SEPARATION.glob("sweeps/*.yaml"))
 STUDIES = [path for path in SHIPPED if path.stem != "orion"]

@@ -9,11 +9,11 @@ import torch
 from tiny_run import HPARAMS, arguments, last_checkpoint, load, run
 
 import train
-from command_line import read_command_line
-from curriculum import Curriculum
-from dataset import EpochSampler, VariantDataset, read_manifest
+from mixtures.curriculum import Curriculum
+from mixtures.dataset import EpochSampler, VariantDataset, read_manifest
 from polsess_prepare import prepare_polsess
-from state import TrainState
+from recipekit.training.command_line import read_command_line
+from recipekit.training.train_state import TrainState
 from tiny_corpus import write_corpus
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from curriculum import Curriculum
-from dataset import VariantDataset, read_manifest
+from mixtures.curriculum import Curriculum
+from mixtures.dataset import VariantDataset, read_manifest
+from mixtures.variants import VARIANTS, fitting, num_sources
 from polsess_prepare import prepare_polsess
 from tiny_corpus import write_corpus
-from variants import VARIANTS, fitting, num_sources
 
 # What is left of the background, written down apart from the code: the layers that
 # each variant is the sum of, indoors and outdoors.

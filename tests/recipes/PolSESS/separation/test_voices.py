@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from simulated import RATE, voice
 
-from voices import LEAST_FRAMES, UNKNOWN, Voices
+from exported.voices import LEAST_FRAMES, UNKNOWN, Voices
 
 SECOND = RATE
 ONES = np.ones(2)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 
-import variants
-from export import export_model
+from exported.export import export_model
+from mixtures import variants
 
-HPARAMS = Path(variants.__file__).parent / "hparams"
+HPARAMS = Path(variants.__file__).parents[1] / "hparams"
 SIZES = {
     "convtasnet": {
         "N_channels": 8,

@@ -11,6 +11,7 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 
 SEPARATION = Path(__file__).parents[4] / "recipes" / "PolSESS" / "separation"
+PYTHONPATH = os.pathsep.join([str(SEPARATION), str(SEPARATION.parents[2])])
 HPARAMS = SEPARATION / "hparams" / "dprnn.yaml"
 TINY = {
     "N_channels": 8,
@@ -57,7 +58,7 @@ def load(corpus, output_folder, **changes):
 
 def environment():
     """Returns an environment for scripts that run from the separation folder."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SEPARATION)}
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH}
 
 
 def run(line, before="", check=True, launcher=(sys.executable,)):
@@ -81,10 +82,9 @@ def run(line, before="", check=True, launcher=(sys.executable,)):
     """
     script = [str(SEPARATION / "train.py")]
     if before:
-        code = (
-            f"import os, signal, sys, search, torch, train\n{textwrap.dedent(before)}\n"
-        )
-        code += "with search.reported_failures():\n    train.main(sys.argv[1:])\n"
+        code = f"import os, signal, sys, torch, train\n{textwrap.dedent(before)}\n"
+        code += "from recipekit.studies import trial\n"
+        code += "with trial.reported_failures():\n    train.main(sys.argv[1:])\n"
         script = ["-c", code]
     done = subprocess.run(
         [*launcher, *script, *line],

@@ -1,0 +1,3 @@
+"""What every recipe shares: files, training, scoring, studies and reports."""
+
+__version__ = "0.5.0"

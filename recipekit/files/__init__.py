@@ -1,0 +1,1 @@
+"""Files and processes: keyed draws, atomic writes, locks, workers."""

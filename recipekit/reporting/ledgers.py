@@ -1,0 +1,189 @@
+"""Ledgers of studies: reading, and what their rows have in common."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recipekit.files.csvs import check_text
+
+FILE = "ledger.csv"
+PREFIX = "hp."  # of the columns of searched keys
+STATUSES = ("completed", "failed", "running", "waiting")
+TEXTS = ("study", "stage", "algorithm", "trial", "run", "status", "device", "failure")
+NUMBERS = (
+    "score",  # best validation score in dB, higher is better
+    "epochs",  # asked for
+    "best_epoch",
+    "train_items",  # of an epoch; empty: all
+    "seed",
+    "items",  # training examples the run has seen by the end of this trial
+    "new_items",  # those this trial added
+    "seconds",  # training time of the run by then
+    "new_seconds",  # this trial's share
+    "worker_seconds",  # how long a worker was occupied, start-up included
+)
+TIMES = ("started", "ended")  # UTC
+FIDELITY = ["train_items", "epochs"]
+
+
+def find_ledgers(folders):
+    """Returns the paths of all ledgers in or below the folders, each once.
+
+    Arguments
+    ---------
+    folders : list of str or Path
+
+    Returns
+    -------
+    list of Path
+        In the order of the folders, then by name.
+    """
+    found = (path for folder in folders for path in sorted(Path(folder).rglob(FILE)))
+    return list({path.resolve(): path for path in found}.values())
+
+
+def read_ledger(path):
+    """Reads the ledger of a study.
+
+    Arguments
+    ---------
+    path : str or Path
+        CSV with a row for each trial.
+
+    Returns
+    -------
+    pandas.DataFrame
+        NUMBERS as floats, TIMES in UTC, columns ``hp.*`` as floats or texts. What is
+        empty is NaN, NaT or, in TEXTS, "".
+
+    Raises
+    ------
+    ValueError
+        Naming file and column, if a column is missing or holds what it must not.
+    """
+    check_text(path)
+    try:
+        frame = pd.read_csv(
+            path,
+            encoding="utf-8-sig",
+            dtype=dict.fromkeys((*TEXTS, *TIMES), str),
+            keep_default_na=False,
+            na_values=[""],
+        )
+    except ValueError as error:  # pandas' parser errors are ValueErrors
+        raise ValueError(
+            f"{path}: not a readable CSV ({error}). `study.py ... --status` names the "
+            "study; resuming it writes it again"
+        ) from error
+    missing = [name for name in (*TEXTS, *NUMBERS, *TIMES) if name not in frame]
+    if missing:
+        raise ValueError(
+            f"{path} lacks the columns {', '.join(missing)}; a ledger is written by "
+            "study.py"
+        )
+    frame[list(TEXTS)] = frame[list(TEXTS)].fillna("")
+    for name in (*NUMBERS, *TIMES):
+        try:
+            if name in NUMBERS:
+                frame[name] = pd.to_numeric(frame[name]).astype(float)
+            else:
+                frame[name] = pd.to_datetime(frame[name], format="ISO8601", utc=True)
+        except ValueError as error:
+            kind = "a number" if name in NUMBERS else "an ISO 8601 time"
+            raise ValueError(f"{path}: {name} is not {kind}: {error}") from None
+    unknown = set(frame["status"]) - set(STATUSES)
+    if unknown:
+        raise ValueError(
+            f"{path}: status {', '.join(sorted(unknown))} is none of "
+            f"{', '.join(STATUSES)}"
+        )
+    if not np.isfinite(frame.loc[frame["status"] == "completed", "score"]).all():
+        raise ValueError(f"{path}: a completed trial lacks a finite score")
+    return frame
+
+
+def searched_keys(trials):
+    """Returns the columns ``hp.*`` in which the trials differ, except the seed."""
+    return [
+        name
+        for name in trials
+        if name.startswith(PREFIX)
+        and name != f"{PREFIX}seed"
+        and trials[name].nunique() > 1
+    ]
+
+
+def configurations(trials):
+    """Returns what each trial was run with, apart from its seed, as one text.
+
+    Values are equal if their first six digits are.
+
+    Arguments
+    ---------
+    trials : pandas.DataFrame
+        Rows of ledgers.
+
+    Returns
+    -------
+    pandas.Series
+        Such as "lr 0.00125, weight_decay 2.1e-05".
+    """
+    texts = pd.Series("", index=trials.index, dtype=object)
+    for name in trials:
+        if name.startswith(PREFIX) and name != f"{PREFIX}seed":
+            known = trials[name].dropna().map(format_value)
+            entries = f", {name.removeprefix(PREFIX)} " + known.astype(object)
+            texts += entries.reindex(trials.index, fill_value="")
+    return texts.str.removeprefix(", ")
+
+
+def format_value(value):
+    """Returns a value of a searched key with at most six digits."""
+    return str(value) if isinstance(value, (str, bool)) else f"{value:.6g}"
+
+
+def is_validation(trials):
+    """Returns which trials belong to stages of a fixed list with several seeds."""
+    seeds = trials.groupby(["study", "stage"])["seed"].transform("nunique")
+    return (trials["algorithm"] == "fixed") & (seeds > 1)
+
+
+def is_logarithmic(values):
+    """Returns whether a key is to be seen on a logarithmic axis.
+
+    So it is if its values are positive, span more than a factor of five and are less
+    skewed as logarithms than as they are.
+
+    Arguments
+    ---------
+    values : pandas.Series
+        Of a column ``hp.*``.
+    """
+    if not (pd.api.types.is_numeric_dtype(values) and values.min() > 0):
+        return False
+    logarithms = np.log10(values.astype(float))
+    wide = values.max() > 5 * values.min()
+    return bool(wide and abs(logarithms.skew()) < abs(values.skew()))
+
+
+def on_scale(values):
+    """Returns a key's values as floats: log10 where logarithmic, texts by rank.
+
+    Arguments
+    ---------
+    values : pandas.Series
+        Of a column ``hp.*``.
+    """
+    values = values.infer_objects()
+    if not pd.api.types.is_numeric_dtype(values):
+        codes, _ = pd.factorize(values, sort=True)
+        return pd.Series(codes, values.index, dtype=float).where(values.notna())
+    values = values.astype(float)
+    return np.log10(values) if is_logarithmic(values) else values
+
+
+def fidelity_name(train_items, epochs):
+    """Returns a fidelity in words."""
+    items = f"{train_items:,.0f}" if np.isfinite(train_items) else "all"
+    return f"{items} items, {epochs:.0f} epochs"

@@ -1,0 +1,284 @@
+"""From manifest rows to batches: mixtures of a variant, and their targets."""
+
+import functools
+from dataclasses import dataclass, replace
+
+import numpy as np
+import soundfile
+import torch
+from speechbrain.dataio.dataio import load_data_csv
+
+from mixtures.variants import FULL_MIX, fitting, removed_layers, targets
+from recipekit.files import keyed
+
+STEP = np.float32(2**-15)  # of 16-bit samples; a power of two, so scaling is exact
+
+
+def read_manifest(path, data_folder, items=None):
+    """Reads a manifest of polsess_prepare.
+
+    Arguments
+    ---------
+    path : str or Path
+        train.csv, val.csv or test.csv.
+    data_folder : str or Path
+        Where the corpus is; stands for ``$data_root``.
+    items : int, optional
+        Use the first ``items`` rows only.
+
+    Returns
+    -------
+    list of dict
+        Rows with the manifest's columns, ``id``, and ``indoor`` as a bool.
+
+    Raises
+    ------
+    ValueError
+        If the manifest is of an older version, or has fewer rows than ``items``.
+    """
+    table = load_data_csv(str(path), {"data_root": str(data_folder)})
+    if any("sample_rate" not in row for row in table.values()):
+        raise ValueError(
+            f"{path}: no column sample_rate; the manifest is of an older version. "
+            "Remove it, or run once with skip_prep: False"
+        )
+    rows = [
+        {"id": row_id, **row, "indoor": row["indoor"] == "True"}
+        for row_id, row in table.items()
+    ]
+    if items is not None and not 0 < items <= len(rows):
+        raise ValueError(
+            f"train_items: {items}, but {path} has {len(rows)} rows. Take 1 to "
+            f"{len(rows)}, or null for all"
+        )
+    return rows[:items]
+
+
+@dataclass
+class Batch:
+    """Mixtures and targets of one batch.
+
+    Arguments
+    ---------
+    mixtures : torch.Tensor
+        [batch, time]
+    targets : torch.Tensor
+        [batch, sources, time]
+    rows : list of dict
+        The manifest rows, each with the ``variant`` it is in.
+    """
+
+    mixtures: torch.Tensor
+    targets: torch.Tensor
+    rows: list
+
+    def to(self, device):
+        """Returns the batch with its tensors on a device."""
+        return replace(
+            self,
+            mixtures=self.mixtures.to(device, non_blocking=True),
+            targets=self.targets.to(device, non_blocking=True),
+        )
+
+    def pin_memory(self):
+        """Returns the batch with its tensors in page-locked memory."""
+        return replace(
+            self,
+            mixtures=self.mixtures.pin_memory(),
+            targets=self.targets.pin_memory(),
+        )
+
+
+class MixtureDataset(torch.utils.data.Dataset):
+    """Recordings, each in any variant that fits it.
+
+    Items are looked up by (index of the recording, variant), so that an item does not
+    depend on the epoch, the worker or anything else. Subclasses say which recordings
+    there are: ``epoch`` returns an epoch's pairs of index and row, ``open`` a
+    recording's row and a function that returns a layer of it by name, in steps of 16
+    bits: int16, or float32.
+
+    Arguments
+    ---------
+    task : str
+        SB, EB or ES.
+    """
+
+    def __init__(self, task):
+        self.task, self.targets = task, targets(task)
+
+    def __getitem__(self, key):
+        """Returns a mixture [time], its sources [sources, time] and its row."""
+        batch = self.__getitems__([key])
+        return batch.mixtures[0].numpy(), batch.targets[0].numpy(), batch.rows[0]
+
+    def __getitems__(self, keys):
+        """Returns the Batch of a list of keys; DataLoaders ask for it."""
+        opened = [self.open(index) for index, _ in keys]
+        variants = [variant for _, variant in keys]
+        rows = [
+            row | {"variant": variant}
+            for (row, _), variant in zip(opened, variants, strict=True)
+        ]
+        mixes = [layer("mix") for _, layer in opened]
+        frames = len(mixes[0])
+        if any(len(mix) != frames for mix in mixes):
+            lengths = {row["mix"]: len(m) for row, m in zip(rows, mixes, strict=True)}
+            raise ValueError(
+                "Recordings of one corpus have one length; these have "
+                f"{lengths} samples. Check the corpus with verify_audio: True"
+            )
+        mixtures = np.empty((len(keys), frames), np.float32)
+        sources = np.empty((len(keys), len(self.targets), frames), np.float32)
+        layers = [layer for _, layer in opened]
+        for arrays in zip(rows, layers, mixes, mixtures, sources, strict=True):
+            self._render(*arrays)
+        return Batch(torch.from_numpy(mixtures), torch.from_numpy(sources), rows)
+
+    def _render(self, row, read, mix, mixture, sources):
+        """Writes a mixture and its sources; reads only the layers that these need."""
+
+        def layer(name):
+            samples = read(name)
+            if samples.shape != mix.shape:
+                raise ValueError(
+                    f"{row[name]}: {len(samples)} samples, but its mix {row['mix']} "
+                    f"has {len(mix)}. Check the corpus with verify_audio: True"
+                )
+            return samples
+
+        mixture[:] = mix
+        for name in removed_layers(row["variant"], self.task, row["indoor"]):
+            mixture -= layer(name)
+        for source, (first, *others) in zip(sources, self.targets, strict=True):
+            source[:] = layer(first)
+            for name in others:
+                source += layer(name)
+        mixture *= STEP
+        sources *= STEP
+
+
+class VariantDataset(MixtureDataset):
+    """Rows of a manifest, the same in every epoch.
+
+    Arguments
+    ---------
+    rows : list of dict
+        From read_manifest.
+    task : str
+        SB, EB or ES.
+    pack : Pack, optional
+        Where to read the same rows from instead of their wavs.
+    """
+
+    def __init__(self, rows, task, pack=None):
+        super().__init__(task)
+        self.rows, self.pack = rows, pack
+
+    def __len__(self):
+        return len(self.rows)
+
+    def epoch(self, epoch):
+        """Returns all rows, with their indices."""
+        del epoch
+        return enumerate(self.rows)
+
+    def open(self, index):
+        """Returns a row, and what reads its layers."""
+        row = self.rows[index]
+        if self.pack:
+            return row, functools.partial(self.pack.read, index)
+        return row, functools.partial(_read_wav, row)
+
+    def pairs(self, per_variant):
+        """Returns the fixed (index, variant) pairs of a validation or test.
+
+        Arguments
+        ---------
+        per_variant : bool
+            True: each row in every variant that fits it. False: in its full mix.
+        """
+        return [
+            (index, variant)
+            for index, row in enumerate(self.rows)
+            for variant in fitting(row["indoor"])
+            if per_variant or variant in FULL_MIX
+        ]
+
+
+def _read_wav(row, name):
+    try:
+        with soundfile.SoundFile(row[name]) as file:
+            found, rate = (file.samplerate, file.channels), int(row["sample_rate"])
+            if found != (rate, 1):
+                raise ValueError(
+                    "found {} Hz and {} channel(s), ".format(*found)
+                    + f"expected {rate} Hz and 1"
+                )
+            if file.subtype == "PCM_16":  # quicker than to have it converted
+                return file.read(dtype="int16")
+            return file.read(dtype="float32") / STEP
+    except (RuntimeError, OSError, ValueError) as error:
+        raise RuntimeError(
+            f"{row[name]} (row {row['id']}, layer {name}) cannot be read: {error}. "
+            "Check the corpus with verify_audio: True"
+        ) from error
+
+
+def collate(batch):
+    """Returns the Batch that the dataset made: a DataLoader must not collate it."""
+    return batch
+
+
+class EpochSampler(torch.utils.data.Sampler):
+    """Draws an epoch's rows, their order and their variants from (seed, epoch, id).
+
+    With several processes each takes every n-th pair, so that the batches of one
+    step together are those of one process with an n times larger batch. Rows that
+    would leave the processes with unequal numbers are left out of that epoch.
+
+    Arguments
+    ---------
+    dataset : MixtureDataset
+    curriculum : Curriculum
+    seed : int
+    rank, world_size : int
+        This process and the number of processes.
+    """
+
+    def __init__(self, dataset, curriculum, seed, rank=0, world_size=1):
+        self.dataset, self.curriculum, self.seed = dataset, curriculum, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = None
+        self.set_epoch(1)
+
+    def set_epoch(self, epoch):
+        """Makes the sampler's (index, variant) pairs those of an epoch."""
+        if epoch == self.epoch:
+            return
+        drawn = []
+        for index, row in self.dataset.epoch(epoch):
+            variant = self.curriculum.draw(self.seed, epoch, row["id"], row["indoor"])
+            if variant is not None:
+                place = keyed.integer(self.seed, epoch, row["id"], "order")
+                drawn.append((place, index, variant))
+        drawn.sort()
+        even = len(drawn) // self.world_size * self.world_size
+        if drawn and not even:
+            raise ValueError(
+                f"Epoch {epoch}: {len(drawn)} training rows for {self.world_size} "
+                "processes. Start fewer, or train on more rows"
+            )
+        if not even:
+            raise ValueError(
+                f"Epoch {epoch}: no training row has one of the curriculum's variants "
+                f"{', '.join(self.curriculum.variants(epoch))}"
+            )
+        self.epoch = epoch
+        self.pairs = [pair for _, *pair in drawn[self.rank : even : self.world_size]]
+
+    def __iter__(self):
+        return iter(self.pairs)
+
+    def __len__(self):
+        return len(self.pairs)
