@@ -15,7 +15,10 @@ from tqdm import tqdm
 LIBRARY = Path(__file__).resolve().parent
 INTERRUPTED = 130  # exit status of a command stopped by Ctrl-C, as shells have it
 # What the code does wrong, not the user.
-FAULTS = (AssertionError, AttributeError, LookupError, NameError, TypeError)
+FAULTS = (
+    *(AssertionError, AttributeError, LookupError, NameError, TypeError),
+    ZeroDivisionError,
+)
 # Seconds between two drawings of a bar: on a terminal, and in a file, where each one
 # is a line that stays.
 ON_TERMINAL, IN_FILE = 0.1, 30.0

@@ -117,7 +117,11 @@ HPARAMS = sorted({(row["Hparam_file"], row["Script_file"]) for row in recipe_row
 @pytest.mark.parametrize(("hparams", "script"), HPARAMS)
 def test_every_key_is_read(hparams, script):
     text = (REPOSITORY / hparams).read_text(encoding="utf-8")
-    scripts = list((REPOSITORY / script).parent.glob("*.py"))
+    scripts = [
+        path
+        for folder in ((REPOSITORY / script).parent, REPOSITORY / "recipekit")
+        for path in folder.rglob("*.py")
+    ]
     assert unread_keys(text, scripts) == []
     assert unread_keys(f"{text}\nnobody_reads: 1\n", scripts) == ["nobody_reads"]
 

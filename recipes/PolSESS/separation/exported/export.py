@@ -239,10 +239,11 @@ def load_weights(folder, modules, hparams):
 
 def _carry_code(folder):
     """Copies what foreign_class needs; sources only, nothing compiled."""
-    here = Path(__file__).parent
-    shutil.copyfile(here / "foreign.py", folder / "custom.py")
+    recipe = Path(__file__).resolve().parents[1]
+    interface = recipe / "exported" / "custom_interface.py"
+    shutil.copyfile(interface, folder / "custom.py")
     for name in CARRIED:
-        source, target = here / name, folder / name
+        source, target = recipe / name, folder / name
         target.parent.mkdir(exist_ok=True)
         if source.is_dir():
             ignored = shutil.ignore_patterns("__pycache__")
