@@ -1,25 +1,14 @@
-#!/usr/bin/env python3
-"""Runs or resumes a study: searches and validations that depend on each other.
-
-    python study.py sweeps/fast.yaml --data_folder /path/to/PolSESS --workers 2
-
-The same command resumes it; started on several machines that share the database and the
-folder, they work together. ``--key value`` overrides a setting of all trials.
-"""
+"""The command study.py: runs, resumes, shows or explains a study."""
 
 import argparse
-import functools
 import multiprocessing
 import os
 import shlex
 import sys
-from hashlib import blake2b
 from pathlib import Path
 
 import yaml
 
-from corpus.locate import find_csv
-from corpus.sources import SUBSETS
 from recipekit.console import INTERRUPTED, plain_errors
 from recipekit.files.atomic import replacing
 from recipekit.files.locks import hold
@@ -32,10 +21,10 @@ MISSING = (
 )
 
 
-def main(arguments):
-    """Runs, shows or explains a study."""
+def main(arguments, recipe):
+    """Runs, shows or explains a study of a recipe."""
     parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0],
+        description="Runs or resumes a study: searches and validations of a recipe.",
         epilog="--KEY VALUE pairs override settings of all trials, as in "
         "--data_folder /path/to/PolSESS",
         allow_abbrev=False,
@@ -53,7 +42,7 @@ def main(arguments):
         parser.error("--workers: expected 1 or more")
     if options.seconds_per_example is not None and options.seconds_per_example <= 0:
         parser.error("--seconds_per_example: expected a number above 0")
-    study = read_study(options.study, options.scale, _overrides(rest))
+    study = read_study(options.study, recipe, options.scale, _overrides(rest))
     try:
         if options.dry_run:
             show_plan(study, options.seconds_per_example)
@@ -147,7 +136,7 @@ def _keep_record(study):
     """Writes study.yaml, or refuses to resume another study in its folder."""
     path = study.folder / "study.yaml"
     folders = [stage.settings.get("data_folder") for stage in study.stages]
-    recordings = [dict(_recordings(folder)) for folder in folders]
+    recordings = [_corpus(study, folder) for folder in folders]
     now = {**study.record, "recordings": recordings}
     with hold(study.folder, wait=True, name=".ledger.lock"):
         if not path.is_file():
@@ -186,20 +175,12 @@ def _read_record(path):
     return found
 
 
-@functools.cache
-def _recordings(data_folder):
+def _corpus(study, data_folder):
     """Returns a corpus' folder, and what tells it apart wherever it is."""
     if data_folder is None:
-        return {"data_folder": None, "digest": None}  # the embedded corpus
-    folder = Path(data_folder).resolve()
-    csvs = []
-    for subset in SUBSETS:
-        try:
-            csvs.append(find_csv(folder, subset).read_bytes())
-        except FileNotFoundError:  # train.py says so, should it need it
-            csvs.append(os.fsencode(folder))
-    digest = blake2b(b"".join(csvs), digest_size=8).hexdigest()
-    return {"data_folder": str(folder), "digest": digest}
+        return {"data_folder": None, "digest": None}  # that of the recipe's own
+    folder = str(Path(data_folder).resolve())
+    return {"data_folder": folder, "digest": study.recipe.corpus_digest(folder)}
 
 
 def _differences(before, now):
@@ -301,8 +282,3 @@ def show_status(study):
         f"{table['worker_seconds'].sum() / 3600:.2f} h of workers. Ledger: "
         f"{Path(study.folder) / 'ledger.csv'}"
     )
-
-
-if __name__ == "__main__":
-    with plain_errors():
-        sys.exit(main(sys.argv[1:]))

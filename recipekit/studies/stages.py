@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from recipekit.files import keyed
-from recipekit.training.hparams_keys import FREE_KEYS
+from recipekit.training.identity import run_name
 
 FIXED = "fixed"  # the algorithm of stages that run given configurations
 
@@ -115,6 +115,7 @@ class Study:
     stages : tuple of Stage
     record : dict
         What the study is, in YAML's types; equal records are one study.
+    recipe : Recipe
     """
 
     name: str
@@ -122,6 +123,7 @@ class Study:
     database: str
     stages: tuple
     record: dict = field(repr=False)
+    recipe: object = field(repr=False)
 
     @property
     def digest(self):
@@ -150,9 +152,7 @@ class Study:
         computed twice.
         """
         settings = {**stage.settings, **params}
-        kept = {k: v for k, v in settings.items() if k not in FREE_KEYS}
-        digest = keyed.digest([stage.hparams, sorted(kept.items())])
-        return self.folder / "runs" / digest[:16]
+        return self.folder / "runs" / run_name(stage.hparams, settings, self.recipe)
 
     def command(self, stage, params, folder):
         """Returns the command line of a trial, without the interpreter."""

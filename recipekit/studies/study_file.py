@@ -9,13 +9,8 @@ import yaml
 
 from recipekit.studies.spaces import read_space
 from recipekit.studies.stages import Stage, Study
-from recipekit.training.hparams_keys import (
-    FREE_KEYS,
-    check_value,
-    plain_values,
-    read_text,
-    unknown,
-)
+from recipekit.training.hparams_keys import Keys, unknown
+from recipekit.training.identity import identity
 
 ALGORITHMS = ("random", "tpe", "asha")
 EPOCH_KEYS = ("N_epochs", "lr_horizon", "lr_step", "lr_warmup")
@@ -126,13 +121,14 @@ def _is(value, kind):
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def read_study(path, scale=None, overrides=None):
+def read_study(path, recipe, scale=None, overrides=None):
     """Reads and checks a study.
 
     Arguments
     ---------
     path : str or Path
         Its YAML; see sweeps/README.md.
+    recipe : Recipe
     scale : str or Path, optional
         YAML of factors that make it smaller.
     overrides : dict, optional
@@ -165,18 +161,19 @@ def read_study(path, scale=None, overrides=None):
             stage["settings"] |= factors["settings"]
             stage["settings"] |= factors["models"].get(_stem(stage["hparams"]), {})
             stage["settings"] |= overrides or {}
-            built.append(_stage(stage, built))
+            built.append(_stage(stage, built, recipe))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     record = {
         "name": name,
         "stages": [
-            {**stage, "settings": _without_free(stage["settings"])} for stage in stages
+            {**stage, "settings": identity(stage["settings"], recipe, length=True)}
+            for stage in stages
         ],
     }
     folder = Path("results") / name
     database = content["database"] or str(folder / "orion.json")
-    return Study(name, folder, database, tuple(built), record)
+    return Study(name, folder, database, tuple(built), record, recipe)
 
 
 def _load(path):
@@ -200,15 +197,6 @@ def _with_numbers(value):
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         return float(value)
     return value
-
-
-def _without_free(settings):
-    """Leaves out what may differ from machine to machine; fidelity stays."""
-    return {
-        key: settings[key]
-        for key in sorted(settings)
-        if key == "N_epochs" or key not in FREE_KEYS
-    }
 
 
 def _filled(where, mapping, table):
@@ -325,7 +313,7 @@ def _times(number, factor, least=1):
     return max(least, math.floor(number * factor + 0.5))
 
 
-def _stage(raw, earlier):
+def _stage(raw, earlier, recipe):
     """Returns a Stage, checked against those before it."""
     name, search, runs = raw["name"], raw["search"], raw["runs"]
     where, before = f"stage {name}", {stage.name: stage for stage in earlier}
@@ -346,7 +334,7 @@ def _stage(raw, earlier):
     for key, prior in (search or {}).get("space", {}).items():
         values[key] = prior.choices or prior.bounds
     values |= (runs or {}).get("grid", {})
-    _check_hparams(where, raw["hparams"], values)
+    _check_hparams(where, raw["hparams"], values, Keys(recipe))
     return Stage(
         name, raw["hparams"], raw["settings"], tuple(needs), search, runs, raw["varied"]
     )
@@ -386,7 +374,7 @@ def _check_search(where, search, epochs):
             raise ValueError(f"{where}: asha takes trials, neither hours nor carry")
 
 
-def _check_hparams(where, hparams, values):
+def _check_hparams(where, hparams, values, keys):
     """Raises ValueError for keys that a hparams file lacks, and for wrong values.
 
     ``values`` has the list of all values that a key may get.
@@ -395,7 +383,7 @@ def _check_hparams(where, hparams, values):
         raise ValueError(f"{where}: names no hparams, such as hparams/dprnn.yaml")
     path = Path(hparams)
     try:
-        defaults = plain_values(path, read_text(path))
+        defaults = keys.plain_values(path, keys.read_text(path))
         for key in sorted(values):
             if key in RESERVED:
                 raise ValueError(
@@ -405,6 +393,6 @@ def _check_hparams(where, hparams, values):
             if key not in defaults:
                 raise unknown(key, defaults, path)
             for value in values[key]:
-                check_value(key, value, defaults[key])
+                keys.check_value(key, value, defaults[key])
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None

@@ -12,18 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
-from recipekit.training.hparams_keys import (
-    KEYS,
-    OBJECT,
-    TEXT,
-    check_value,
-    kind_of,
-    known_files,
-    plain_values,
-    read_text,
-    unknown,
-    unwrapped,
-)
+from recipekit.training.hparams_keys import OBJECT, TEXT, Keys, unknown, unwrapped
 
 # SpeechBrain's own options that mean something here. Others have a key of ours in the
 # hparams files, are without effect, or would put their results over those of a run.
@@ -86,7 +75,7 @@ class CommandLine:
             raise ValueError(f"{self.hparams_file}: {reason}") from error
 
 
-def read_command_line(arguments, description):
+def read_command_line(arguments, description, recipe):
     """Reads ``HPARAMS.yaml --key value ...`` and checks every value.
 
     Arguments
@@ -95,6 +84,7 @@ def read_command_line(arguments, description):
         What follows the script's name.
     description : str
         Of the script, for --help.
+    recipe : Recipe
 
     Returns
     -------
@@ -107,48 +97,52 @@ def read_command_line(arguments, description):
     SystemExit
         After --help.
     """
+    keys = Keys(recipe)
     files, given = _split(arguments)
     if "help" in given:
-        print(_help(files, description))
+        print(_help(files, description, keys))
         raise SystemExit(0)
     if not files:
-        raise ValueError(f"expected a hparams file first, such as {known_files()[0]}")
+        raise ValueError(
+            f"expected a hparams file first, such as {keys.known_files()[0]}"
+        )
     if len(files) > 1:
         raise ValueError(
             f"{files[1]}: a stray word. Expected one hparams file, then --KEY VALUE; "
             "a value with spaces needs quotes"
         )
     path = Path(files[0])
-    text = read_text(path)
-    defaults = plain_values(path, text)
+    text = keys.read_text(path)
+    defaults = keys.plain_values(path, text)
     overrides, options = {}, {}
     for name, value in given.items():
         if name in defaults:
-            if defaults[name] is OBJECT and name not in KEYS:
+            if defaults[name] is OBJECT and name not in keys.kinds:
                 raise ValueError(
                     f"{name}: builds an object in {path} and has no value that a "
                     "command line could give. Change it in a copy of the file"
                 )
-            overrides[name] = _value(name, value, defaults[name])
+            overrides[name] = _value(keys, name, value, defaults[name])
         elif name in RUN_OPTIONS:
-            options[name] = unwrapped(_value(name, value, RUN_OPTIONS[name]))
-            check_value(name, options[name], RUN_OPTIONS[name])
+            options[name] = unwrapped(_value(keys, name, value, RUN_OPTIONS[name]))
+            keys.check_value(name, options[name], RUN_OPTIONS[name])
         else:
             raise unknown(name, [*defaults, *RUN_OPTIONS], path)
     line = CommandLine(path, overrides, _run_opts(path, options), text)
     # What is wrong in itself comes first: references may fail because of it.
-    _checked({**defaults, **overrides}, defaults)
-    line.values = _checked(plain_values(path, _resolved(line)), defaults)
+    _checked(keys, {**defaults, **overrides}, defaults)
+    resolved = keys.plain_values(path, _resolved(line))
+    line.values = _checked(keys, resolved, defaults)
     return line
 
 
-def _checked(values, defaults):
+def _checked(keys, values, defaults):
     """Returns the values that are no objects, as Python's own, after a check."""
     plain = {
         name: unwrapped(value) for name, value in values.items() if value is not OBJECT
     }
     for name, value in plain.items():
-        check_value(name, value, defaults.get(name))
+        keys.check_value(name, value, defaults.get(name))
     return plain
 
 
@@ -190,9 +184,9 @@ def _split(arguments):
     return files, given
 
 
-def _value(name, text, default):
+def _value(keys, name, text, default):
     """Returns the value that a key's text stands for."""
-    kind = kind_of(name, default)
+    kind = keys.kind_of(name, default)
     if kind.nullable and text == "null":
         return None
     if kind.text:
@@ -228,15 +222,14 @@ def _run_opts(path, options):
     return RunOptions(param_file=str(path), overridden_args=set(options), **options)
 
 
-def _help(files, description):
+def _help(files, description, keys):
     """Returns what --help prints: with a hparams file, its keys."""
     lines = [description.strip(), ""]
     if not files:
-        lines += ["hparams files:", *(f"    {name}" for name in known_files()), ""]
+        lines += ["hparams files:", *(f"    {name}" for name in keys.known_files()), ""]
         lines += ["With one of them before --help, its keys are listed."]
     for path in map(Path, files):
-        text = read_text(path)
-        lines += [f"Keys of {path}: default, what it must be", *_key_lines(path, text)]
+        lines += [f"Keys of {path}: default, what it must be", *_key_lines(path, keys)]
     lines += ["", "Options of SpeechBrain:"]
     lines += [
         _aligned(f"    --{name} {default}", HELP_TEXTS[name])
@@ -245,9 +238,10 @@ def _help(files, description):
     return "\n".join(lines)
 
 
-def _key_lines(path, text):
+def _key_lines(path, keys):
     """Yields a line for each plain key of a hparams file, under its sections."""
-    defaults = plain_values(path, text)
+    text = keys.read_text(path)
+    defaults = keys.plain_values(path, text)
     section, before = None, ""
     for line in text.splitlines():
         if line.startswith("# ") and not before.strip():
@@ -257,7 +251,7 @@ def _key_lines(path, text):
         if not match or match[1] not in defaults or match[2].startswith("!new"):
             continue
         name, default, comment = match.groups()
-        kind = kind_of(name, defaults[name])
+        kind = keys.kind_of(name, defaults[name])
         if not kind.expected:  # builds an object
             continue
         if section:

@@ -1,24 +1,18 @@
-"""What the keys of a hparams file may be, and which of them may change in a run.
+"""What the keys of a hparams file may be.
 
-Most keys need no word here: a value must be of the kind of its default in the hparams
-file, and above zero where the default is. KEYS holds the exceptions.
+Most keys need no word: a value must be of the kind of its default in the hparams file,
+and above zero where the default is. KINDS and a recipe's own table hold the exceptions.
 """
 
 import difflib
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from mixtures.variants import TASK_TARGETS
-
-HPARAMS_FOLDER = Path(__file__).parents[2] / "recipes/PolSESS/separation/hparams"
 OBJECT = object()  # stands for what a key of a hparams file builds
-# Values of these types are compared; others are objects that the keys build.
-PLAIN = (str, int, float, list, type(None))
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,8 @@ class Kind:
     text: bool = False
 
 
-def _is_number(value):
+def is_number(value):
+    """Returns whether a value is a number and no NaN."""
     return type(value) in (int, float) and not math.isnan(value)
 
 
@@ -63,7 +58,7 @@ def number(low=0.0, high=math.inf, open_low=True, infinite=False):
         reach += f", at most {high:g}"
     return Kind(
         lambda v: (
-            _is_number(v)
+            is_number(v)
             and (v > low if open_low else v >= low)
             and v <= high
             and (infinite or math.isfinite(v))
@@ -84,7 +79,7 @@ def span(whole_numbers=False):
         lambda v: (
             isinstance(v, list)
             and len(v) == 2
-            and all(_is_number(x) and math.isfinite(x) and kind(x) == x for x in v)
+            and all(is_number(x) and math.isfinite(x) and kind(x) == x for x in v)
             and v[0] <= v[1]
         ),
         f"two {'whole ' * whole_numbers}numbers, the lower one first",
@@ -99,61 +94,34 @@ TEXT = Kind(
 )
 PATH = Kind(TEXT.fits, "a path", text=True)
 OPTIONAL_PATH = Kind(TEXT.fits, "a path or null", nullable=True, text=True)
-STAGES = Kind(
-    lambda v: isinstance(v, list) and v and all(isinstance(x, dict) for x in v),
-    "a list of stages such as [{epoch: 1, variants: [SER, SE]}]",
-)
 COUNTS = (  # whole numbers, at least 1
-    *("embedded_items", "N_epochs", "early_stop_patience", "nonfinite_patience"),
+    *("N_epochs", "early_stop_patience", "nonfinite_patience"),
     *("batch_size", "test_batch_size", "grad_accumulation_factor"),
 )
-KEYS = {
+# Keys of every recipe; a recipe adds its own.
+KINDS = {
     **{name: whole(1) for name in COUNTS},
     "seed": whole(0),
     "data_folder": OPTIONAL_PATH,
-    "source_list": OPTIONAL_PATH,
     "init_from": OPTIONAL_PATH,
-    "embedded_folder": PATH,
     "output_folder": PATH,
     "save_folder": PATH,
-    "task": one_of(*TASK_TARGETS),
-    "sample_rate": whole(1000),
-    "pack": Kind(
-        lambda v: isinstance(v, bool) or TEXT.fits(v), "True, False or a folder"
-    ),
-    "curricula": Kind(
-        lambda v: isinstance(v, dict) and set(v) >= set(TASK_TARGETS),
-        f"a curriculum for each of {', '.join(TASK_TARGETS)}",
-    ),
-    "curriculum": STAGES,
-    "speeds": Kind(
-        lambda v: isinstance(v, list) and v and all(_is_number(x) and x > 0 for x in v),
-        "a list of percentages such as [95, 100, 105]",
-    ),
-    "ssr_range": span(whole_numbers=True),
-    "scene_offset_range": span(),
-    "gain_range": span(),
     "train_items": whole(1, nullable=True),
     "score_workers": whole(0, nullable=True),
     "ckpt_interval_minutes": whole(0),
-    "kernel_size": whole(2),  # its half is the stride
-    "chunk_size": whole(2),
+    "ckpt_interval_steps": whole(0),
+    "num_workers": whole(0),
     "lr": number(),
     "weight_decay": number(open_low=False),
-    "loss_floor": Kind(
-        lambda v: _is_number(v) and v < 0, "a number of dB below 0, or -.inf"
-    ),
     "grad_clip_norm": number(infinite=True),
     "lr_factor": number(high=1.0),
     "lr_patience": whole(0),
     "lr_step": number(),
     "lr_warmup": number(open_low=False),
     "lr_horizon": number(),
-    "num_workers": whole(0),
-    "ckpt_interval_steps": whole(0),
     "precision": one_of("fp32", "bf16", "fp16"),
     "dropout": Kind(
-        lambda v: _is_number(v) and 0 <= v < 1, "a number from 0 to below 1"
+        lambda v: is_number(v) and 0 <= v < 1, "a number from 0 to below 1"
     ),
     "device": Kind(
         lambda v: isinstance(v, str) and re.fullmatch(r"cpu|cuda(:\d+)?", v),
@@ -162,69 +130,93 @@ KEYS = {
         text=True,
     ),
 }
-# Keys that may change when a run is resumed; any other needs a new output_folder.
-FREE_KEYS = (
-    "data_folder",
-    "source_list",
-    "init_from",  # the weights themselves are compared
-    "corpus",
-    "embedded_folder",
-    "embedded_items",
-    "output_folder",
-    "save_folder",
-    "strict",
-    "verify_audio",
-    "skip_prep",
-    "pack",
-    "compile",
-    "activation_checkpointing",
-    "scan_engine",
-    "test_only",
-    "tensorboard",
-    "wandb",
-    "N_epochs",
-    "early_stop_patience",
-    "num_workers",
-    "nonfinite_patience",
-    "ckpt_interval_steps",
-    "test_batch_size",
-    "score_workers",
-)
 
 
-def read_text(path):
-    """Returns the text of a hparams file."""
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        near = difflib.get_close_matches(str(path), known_files(), 1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{path}: {what}, expected a hparams file{meant}")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no UTF-8 text, expected YAML ({error})") from error
+class Keys:
+    """The keys of a recipe's hparams files.
 
-
-def plain_values(path, text):
-    """Returns the plain values of a hparams file by key; objects are OBJECT.
-
-    ``path`` is for messages.
+    Arguments
+    ---------
+    recipe : Recipe
     """
-    try:
-        content = YAML().load(text)
-    except YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: not readable as YAML: {reason}") from error
-    if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path}: expected keys and values, as in {known_files()[0]}")
-    plain = {}
-    for name, value in content.items():
-        if str(name).startswith("__"):
-            continue
-        tag = getattr(getattr(value, "tag", None), "value", None) or ""
-        built = tag.startswith("!") or isinstance(value, dict) and name not in KEYS
-        plain[name] = OBJECT if built else value
-    return plain
+
+    def __init__(self, recipe):
+        self.folder = recipe.folder / "hparams"
+        self.kinds = KINDS | recipe.kinds
+
+    def known_files(self):
+        """Returns the hparams files that come with the recipe."""
+        return [f"hparams/{path.name}" for path in sorted(self.folder.glob("*.yaml"))]
+
+    def read_text(self, path):
+        """Returns the text of a hparams file; raises ValueError if it has none."""
+        known = self.known_files()
+        if not path.is_file():
+            what = "is a folder" if path.is_dir() else "does not exist"
+            near = difflib.get_close_matches(str(path), known, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{path}: {what}, expected a hparams file{meant}")
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path}: not UTF-8 text, expected YAML ({error})"
+            ) from error
+
+    def plain_values(self, path, text):
+        """Returns the plain values of a hparams file by key; objects are OBJECT.
+
+        ``path`` is for messages.
+        """
+        try:
+            content = YAML().load(text)
+        except YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{path}: not readable as YAML: {reason}") from error
+        if not isinstance(content, dict) or not content:
+            example = self.known_files()[0]
+            raise ValueError(f"{path}: expected keys and values, as in {example}")
+        plain = {}
+        for name, value in content.items():
+            if str(name).startswith("__"):
+                continue
+            tag = getattr(getattr(value, "tag", None), "value", None) or ""
+            mapping = isinstance(value, dict) and name not in self.kinds
+            plain[name] = OBJECT if tag.startswith("!") or mapping else value
+        return plain
+
+    def kind_of(self, name, default):
+        """Returns the Kind of a key: its own or, else, that of its default value."""
+        if name in self.kinds:
+            return self.kinds[name]
+        if isinstance(default, bool):
+            return BOOL
+        if isinstance(default, int):
+            return whole(1 if default > 0 else 0)
+        if isinstance(default, float):
+            return number(open_low=default > 0)
+        if isinstance(default, str):
+            return TEXT
+        return Kind(lambda v: True, "")
+
+    def check_value(self, name, value, default):
+        """Raises ValueError if a value is not what a key may be.
+
+        Arguments
+        ---------
+        name : str
+            The key.
+        value
+            As YAML gives it.
+        default
+            What it is in the hparams file.
+        """
+        kind = self.kind_of(name, default)
+        if value is None and kind.nullable:
+            return
+        if value is None or not kind.fits(value):
+            null = ", or null" * (kind.nullable and "null" not in kind.expected)
+            raise ValueError(f"{name}: {value!r}; expected {kind.expected}{null}")
 
 
 def unwrapped(value):
@@ -237,46 +229,6 @@ def unwrapped(value):
         if isinstance(value, kind):
             return kind(value)
     return value
-
-
-def known_files():
-    """Returns the hparams files that come with the recipe."""
-    return [f"hparams/{path.name}" for path in sorted(HPARAMS_FOLDER.glob("*.yaml"))]
-
-
-def kind_of(name, default):
-    """Returns the Kind of a key: its own or, by default, that of its default value."""
-    if name in KEYS:
-        return KEYS[name]
-    if isinstance(default, bool):
-        return BOOL
-    if isinstance(default, int):
-        return whole(1 if default > 0 else 0)
-    if isinstance(default, float):
-        return number(open_low=default > 0)
-    if isinstance(default, str):
-        return TEXT
-    return Kind(lambda v: True, "")
-
-
-def check_value(name, value, default):
-    """Raises ValueError if a value is not what a key may be.
-
-    Arguments
-    ---------
-    name : str
-        The key.
-    value
-        As YAML gives it.
-    default
-        What it is in the hparams file.
-    """
-    kind = kind_of(name, default)
-    if value is None and kind.nullable:
-        return
-    if value is None or not kind.fits(value):
-        null = ", or null" * (kind.nullable and "null" not in kind.expected)
-        raise ValueError(f"{name}: {value!r}; expected {kind.expected}{null}")
 
 
 def unknown(name, names, where):

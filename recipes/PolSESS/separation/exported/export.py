@@ -13,11 +13,11 @@ from exported.safe_yaml import (
     KNOWN_CLASSES,
     PRETRAINER,
     DescriptionConstructor,
-    New,
     read_description,
 )
 from exported.streaming import SeparationError
 from mixtures.variants import num_sources
+from recipekit.files.tagged_yaml import New
 
 # Our classes by the names of what evaluates alike with the same weights.
 STOCK_NAMES = {
@@ -79,15 +79,12 @@ class TrainingConstructor(DescriptionConstructor):
         """Reads the model's number of sources as a number."""
         return num_sources(*self.construct_sequence(node))
 
-    def other(self, node):
-        """Keeps what an export cannot hold nameable: reading it back refuses it."""
-        return New(node.tag, {})
-
 
 TrainingConstructor.add_multi_constructor("!new:", TrainingConstructor.new)
 TrainingConstructor.add_constructor(
     "!apply:mixtures.variants.num_sources", TrainingConstructor.number_of_sources
 )
+# What an export cannot hold stays nameable: reading it back refuses it.
 TrainingConstructor.add_constructor(None, TrainingConstructor.other)
 
 

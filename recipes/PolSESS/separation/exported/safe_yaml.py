@@ -4,13 +4,11 @@ A description is YAML of plain values and ``!new:`` tags, as SpeechBrain's, but 
 classes only. Those are built by ``build``, after all of the file has been read.
 """
 
-from ruamel.yaml import YAML
-from ruamel.yaml.constructor import SafeConstructor
-from ruamel.yaml.error import YAMLError
 from speechbrain.lobes.models.dual_path import Decoder, Dual_Path_Model, Encoder
 
 from exported.streaming import SeparationError
 from extra_models import conv_tasnet, dual_path, spmamba
+from recipekit.files.tagged_yaml import New, TagConstructor, read_tagged
 
 PRETRAINER = "speechbrain.utils.parameter_transfer.Pretrainer"  # read, never built
 LOBES = "speechbrain.lobes.models"
@@ -27,23 +25,7 @@ KNOWN_CLASSES = {
 }
 
 
-class New:
-    """An object that a description asks for, not built yet.
-
-    Arguments
-    ---------
-    name : str
-        Full name of the class.
-    arguments : dict
-        Its keyword arguments.
-    """
-
-    def __init__(self, name, arguments):
-        self.name = name
-        self.arguments = arguments
-
-
-class DescriptionConstructor(SafeConstructor):
+class DescriptionConstructor(TagConstructor):
     """Reads YAML as plain values and New; every other tag is an error."""
 
     def new(self, name, node):
@@ -81,18 +63,13 @@ def read_description(file, constructor=DescriptionConstructor):
     Raises
     ------
     SeparationError
-        If the file cannot be read, is no YAML mapping or has other tags.
+        If the file cannot be read, is not a YAML mapping or has other tags.
     """
-    reader = YAML(typ="safe", pure=True)
-    reader.Constructor = constructor
     try:
-        description = reader.load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, YAMLError, RecursionError, SeparationError) as error:
-        reason = " ".join(str(error).split())
+        return read_tagged(file, constructor)
+    except (ValueError, SeparationError) as error:
+        reason = " ".join(str(error).split()).removeprefix(f"{file}: ")
         raise SeparationError(f"{file}: {reason}") from error
-    if not isinstance(description, dict):
-        raise SeparationError(f"{file}: expected a mapping of keys to values")
-    return description
 
 
 def build(value, built):

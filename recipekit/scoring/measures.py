@@ -1,0 +1,71 @@
+"""What a recipe measures: metrics, the conditions of its test, what it compares by."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of a test recording; higher is better.
+
+    Attributes
+    ----------
+    title : str
+        Heading of its column.
+    decimals : int
+        That are shown.
+    interval : bool
+        Whether tables show its 95 % interval.
+    """
+
+    title: str
+    decimals: int = 2
+    interval: bool = False
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Names of what a test writes and what its readers look for.
+
+    Attributes
+    ----------
+    metrics : dict
+        Column of test_results.csv -> Metric, in the order of the tables.
+    describing : tuple of str
+        The columns that say which recording a row is of; the first two are ``id`` and
+        ``condition``.
+    condition : str
+        The column of the condition in which a recording was tested.
+    conditions : tuple of str
+        Its values, in the order of the tables.
+    whole : tuple of str
+        The conditions that together are the recordings as they are.
+    compared : str
+        The metric by which settings are compared.
+    improvement : str or None
+        The metric that is ``compared`` minus the same metric of the unprocessed
+        recording, if there is one.
+    unit : str
+        Of the monitored score, such as dB.
+    monitored : str
+        What the monitored score is, in words.
+    """
+
+    metrics: dict
+    describing: tuple
+    condition: str
+    conditions: tuple
+    whole: tuple
+    compared: str
+    improvement: str | None = None
+    unit: str = ""
+    monitored: str = "score"
+
+    @property
+    def whole_name(self):
+        """The name of the group of the recordings as they are."""
+        return "+".join(self.whole)
+
+    @property
+    def mean_name(self):
+        """The name of the mean in which each condition counts alike."""
+        return f"mean of {self.condition}s"

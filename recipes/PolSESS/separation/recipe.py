@@ -1,0 +1,102 @@
+"""What this recipe tells the library: its keys, what it measures, its corpora."""
+
+import functools
+import os
+from hashlib import blake2b
+from pathlib import Path
+
+from corpus.locate import find_csv
+from corpus.sources import SUBSETS
+from mixtures.variants import FULL_MIX, TASK_TARGETS, VARIANTS
+from recipekit.recipe import Recipe
+from recipekit.scoring.measures import Measures, Metric
+from recipekit.training.hparams_keys import (
+    OPTIONAL_PATH,
+    PATH,
+    TEXT,
+    Kind,
+    is_number,
+    one_of,
+    span,
+    whole,
+)
+
+KINDS = {
+    "source_list": OPTIONAL_PATH,
+    "embedded_folder": PATH,
+    "embedded_items": whole(1),
+    "task": one_of(*TASK_TARGETS),
+    "sample_rate": whole(1000),
+    "pack": Kind(
+        lambda v: isinstance(v, bool) or TEXT.fits(v), "True, False or a folder"
+    ),
+    "curricula": Kind(
+        lambda v: isinstance(v, dict) and set(v) >= set(TASK_TARGETS),
+        f"a curriculum for each of {', '.join(TASK_TARGETS)}",
+    ),
+    "curriculum": Kind(
+        lambda v: isinstance(v, list) and v and all(isinstance(x, dict) for x in v),
+        "a list of stages such as [{epoch: 1, variants: [SER, SE]}]",
+    ),
+    "speeds": Kind(
+        lambda v: isinstance(v, list) and v and all(is_number(x) and x > 0 for x in v),
+        "a list of percentages such as [95, 100, 105]",
+    ),
+    "ssr_range": span(whole_numbers=True),
+    "scene_offset_range": span(),
+    "gain_range": span(),
+    "kernel_size": whole(2),  # its half is the stride
+    "chunk_size": whole(2),
+    "loss_floor": Kind(
+        lambda v: is_number(v) and v < 0, "a number of dB below 0, or -.inf"
+    ),
+}
+FREE_KEYS = (
+    *("source_list", "embedded_folder", "embedded_items"),
+    *("strict", "verify_audio", "skip_prep", "pack", "scan_engine"),
+)
+MEASURES = Measures(
+    metrics={
+        "si_sdr": Metric("SI-SDR", interval=True),
+        "si_sdri": Metric("SI-SDRi", interval=True),
+        "sdri": Metric("SDRi"),
+        "stoi": Metric("STOI", decimals=3),
+        "pesq": Metric("PESQ"),
+    },
+    describing=("id", "variant", "indoor", "ssr", "scene_class", "event_class"),
+    condition="variant",
+    conditions=VARIANTS,
+    whole=FULL_MIX,
+    compared="si_sdr",
+    improvement="si_sdri",
+    unit="dB",
+    monitored="SI-SDR on the full mixtures, or SI-SDRi where that was monitored",
+)
+MODELS = {
+    "SPMamba": "SPMamba",
+    "TransformerBlock": "SepFormer",
+    "RNNBlock": "DPRNN",
+    "MaskNet": "Conv-TasNet",
+}
+
+
+@functools.cache
+def corpus_digest(data_folder):
+    """Returns what tells a corpus apart wherever it is: a digest of its CSVs (str)."""
+    folder, csvs = Path(data_folder), []
+    for subset in SUBSETS:
+        try:
+            csvs.append(find_csv(folder, subset).read_bytes())
+        except FileNotFoundError:  # train.py says so, should it need it
+            csvs.append(os.fsencode(folder))
+    return blake2b(b"".join(csvs), digest_size=8).hexdigest()
+
+
+RECIPE = Recipe(
+    folder=Path(__file__).resolve().parent,
+    kinds=KINDS,
+    free_keys=FREE_KEYS,
+    measures=MEASURES,
+    models=MODELS,
+    corpus_digest=corpus_digest,
+)
