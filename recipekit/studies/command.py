@@ -49,7 +49,7 @@ def main(arguments, recipe):
         elif options.status:
             show_status(study)
         else:
-            run(study, options.workers)
+            run(study, options.workers, recipe)
     except ModuleNotFoundError as error:
         if not error.name.startswith("orion"):
             raise
@@ -82,11 +82,11 @@ def _value(key, text):
     return text if isinstance(value, str) else value
 
 
-def run(study, workers):
+def run(study, workers, recipe):
     """Works on a study with a number of processes, and shows how far it came."""
     from recipekit.studies.worker import terminated_as_interrupted, work
 
-    _keep_record(study)
+    _keep_record(study, recipe)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // workers)))
     if workers == 1:
         work(study)
@@ -132,11 +132,11 @@ def _work_as_child(study, parent):
             sys.exit(INTERRUPTED)
 
 
-def _keep_record(study):
+def _keep_record(study, recipe):
     """Writes study.yaml, or refuses to resume another study in its folder."""
     path = study.folder / "study.yaml"
     folders = [stage.settings.get("data_folder") for stage in study.stages]
-    recordings = [_corpus(study, folder) for folder in folders]
+    recordings = [_corpus(recipe, folder) for folder in folders]
     now = {**study.record, "recordings": recordings}
     with hold(study.folder, wait=True, name=".ledger.lock"):
         if not path.is_file():
@@ -175,12 +175,12 @@ def _read_record(path):
     return found
 
 
-def _corpus(study, data_folder):
+def _corpus(recipe, data_folder):
     """Returns a corpus' folder, and what tells it apart wherever it is."""
     if data_folder is None:
         return {"data_folder": None, "digest": None}  # that of the recipe's own
     folder = str(Path(data_folder).resolve())
-    return {"data_folder": folder, "digest": study.recipe.corpus_digest(folder)}
+    return {"data_folder": folder, "digest": recipe.corpus_digest(folder)}
 
 
 def _differences(before, now):
@@ -273,7 +273,7 @@ def show_status(study):
             line += f", {counts[status]} {status}" if status in counts else ""
         if rows["score"].notna().any():
             line += (
-                f", best {rows['score'].max():.2f} dB, {rows['new_items'].sum():,.0f} "
+                f", best {rows['score'].max():.2f} {study.unit}, {rows['new_items'].sum():,.0f} "
                 f"examples, {rows['worker_seconds'].sum() / 3600:.2f} h"
             )
         print(line)

@@ -115,7 +115,10 @@ class Study:
     stages : tuple of Stage
     record : dict
         What the study is, in YAML's types; equal records are one study.
-    recipe : Recipe
+    free_keys : tuple of str
+        The recipe's own (``identity``).
+    unit : str
+        Of the scores.
     """
 
     name: str
@@ -123,7 +126,8 @@ class Study:
     database: str
     stages: tuple
     record: dict = field(repr=False)
-    recipe: object = field(repr=False)
+    free_keys: tuple = field(repr=False, default=())
+    unit: str = ""
 
     @property
     def digest(self):
@@ -152,7 +156,7 @@ class Study:
         computed twice.
         """
         settings = {**stage.settings, **params}
-        return self.folder / "runs" / run_name(stage.hparams, settings, self.recipe)
+        return self.folder / "runs" / run_name(stage.hparams, settings, self.free_keys)
 
     def command(self, stage, params, folder):
         """Returns the command line of a trial, without the interpreter."""

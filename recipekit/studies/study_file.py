@@ -167,13 +167,20 @@ def read_study(path, recipe, scale=None, overrides=None):
     record = {
         "name": name,
         "stages": [
-            {**stage, "settings": identity(stage["settings"], recipe, length=True)}
+            {
+                **stage,
+                "settings": identity(stage["settings"], recipe.free_keys, length=True),
+            }
             for stage in stages
         ],
     }
     folder = Path("results") / name
     database = content["database"] or str(folder / "orion.json")
-    return Study(name, folder, database, tuple(built), record, recipe)
+    return Study(
+        *(name, folder, database, tuple(built), record),
+        free_keys=recipe.free_keys,
+        unit=recipe.measures.unit,
+    )
 
 
 def _load(path):

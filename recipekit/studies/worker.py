@@ -119,7 +119,7 @@ def _run(study, storage, stage, trial):
     storage.observe(stage, trial, results)
     write_ledger(study, storage)
     values = {item["name"]: item["value"] for item in results}
-    outcome = _failure(results) or f"{-values['objective']:.2f} dB"
+    outcome = _failure(results) or f"{-values['objective']:.2f} {study.unit}"
     _tell(stage, params, f"{outcome}; {values['worker_seconds']:.0f} s")
 
 

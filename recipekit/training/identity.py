@@ -21,14 +21,15 @@ FREE_KEYS = (
 )
 
 
-def identity(values, recipe, length=False):
+def identity(values, free_keys=(), length=False):
     """Returns those of some values that make a run what it is.
 
     Arguments
     ---------
     values : dict
         Plain hparams, or settings of trials.
-    recipe : Recipe
+    free_keys : tuple of str
+        The recipe's own, beside FREE_KEYS.
     length : bool
         Whether LENGTH_KEYS count: they do between repetitions, and not when a run is
         resumed.
@@ -38,7 +39,7 @@ def identity(values, recipe, length=False):
     dict
         Sorted by key.
     """
-    free = {*FREE_KEYS, *recipe.free_keys} - set(LENGTH_KEYS if length else ())
+    free = {*FREE_KEYS, *free_keys} - set(LENGTH_KEYS if length else ())
     return {key: values[key] for key in sorted(values) if key not in free}
 
 
@@ -47,11 +48,11 @@ def plain(values):
     return {key: value for key, value in values.items() if isinstance(value, PLAIN)}
 
 
-def run_name(hparams_file, settings, recipe):
+def run_name(hparams_file, settings, free_keys=()):
     """Returns the name of the run of a hparams file with some settings (16 digits).
 
     It does not depend on LENGTH_KEYS, so a longer run of the same configuration resumes
     a shorter one.
     """
-    kept = identity(settings, recipe)
+    kept = identity(settings, free_keys)
     return keyed.digest([hparams_file, sorted(kept.items())])[:16]

@@ -29,7 +29,8 @@ for folder in sys.argv[1:]:
         model = SepformerSeparation.from_hparams(source=source, savedir=cache)
     mixtures = torch.from_numpy(numpy.load(folder + "/mixtures.npy"))
     numpy.save(folder + "/estimates.npy", model.separate_batch(mixtures).numpy())
-assert not {"extra_models.dual_path", "mixtures", "exported", "recipekit"} & set(sys.modules)
+ours = {"extra_models.dual_path", "mixtures", "exported", "recipekit"}
+assert not ours & set(sys.modules)
 """
 
 
