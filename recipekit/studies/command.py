@@ -273,8 +273,9 @@ def show_status(study):
             line += f", {counts[status]} {status}" if status in counts else ""
         if rows["score"].notna().any():
             line += (
-                f", best {rows['score'].max():.2f} {study.unit}, {rows['new_items'].sum():,.0f} "
-                f"examples, {rows['worker_seconds'].sum() / 3600:.2f} h"
+                f", best {rows['score'].max():.2f} {study.unit}, "
+                f"{rows['new_items'].sum():,.0f} examples, "
+                f"{rows['worker_seconds'].sum() / 3600:.2f} h"
             )
         print(line)
     print(

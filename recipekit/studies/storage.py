@@ -193,12 +193,14 @@ class Storage:
         Stage or None
             Of as many rows, so that they should be the same.
         """
-        rows = {item["value"] for item in results if item["name"] == "rows"}
+        rows = {item["value"] for item in results if item["name"] == "rows_digest"}
         items = stage.settings.get("train_items")
         for other in self.study.stages:
             if other.settings.get("train_items") != items:
                 continue
-            before = {t.statistics.get("rows") for t in self.trials(other)} - {None}
+            before = {t.statistics.get("rows_digest") for t in self.trials(other)} - {
+                None
+            }
             if rows and before - rows:
                 return other
         return None

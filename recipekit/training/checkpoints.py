@@ -1,9 +1,11 @@
 """Checkpoints that a kill at any moment cannot spoil."""
 
+import itertools
 import json
 import logging
 import os
 import shutil
+import time
 from hashlib import blake2b
 
 from speechbrain.utils.checkpoints import Checkpointer, ckpt_recency
@@ -13,7 +15,7 @@ from speechbrain.utils.logger import get_logger
 logger = get_logger(__name__)
 
 CHECKSUMS = "checksums.json"
-UNFINISHED = ".unfinished-"
+UNFINISHED = ".unfinished"  # a folder: a checkpoint in it has no name yet
 DELETED = ".deleted-"
 
 
@@ -41,13 +43,11 @@ class SafeCheckpointer(Checkpointer):
             Naming the folder, if the checkpoint cannot be written (full disk).
         """
         if if_main_process():
-            for kind in (UNFINISHED, DELETED):
-                for leftover in self.checkpoints_dir.glob(f"{kind}*"):
-                    shutil.rmtree(leftover)
+            for leftover in self.checkpoints_dir.glob(f"{DELETED}*"):
+                shutil.rmtree(leftover)
+            shutil.rmtree(self.checkpoints_dir / UNFINISHED, ignore_errors=True)
         try:
-            saved = super().save_checkpoint(
-                meta or {}, end_of_epoch, name, logging.DEBUG
-            )
+            saved = self._save_unfinished(meta or {}, end_of_epoch, name)
             ddp_barrier()  # every process has written its part
             if if_main_process():
                 saved = self._finish(saved)
@@ -64,9 +64,22 @@ class SafeCheckpointer(Checkpointer):
         ddp_barrier()  # it has its name before anybody looks for it
         return saved
 
+    def _save_unfinished(self, meta, end_of_epoch, name):
+        """Writes a checkpoint where nobody looks for one, under the name to be."""
+        folder = self.checkpoints_dir
+        self.checkpoints_dir = folder / UNFINISHED
+        try:
+            if name is None:
+                stamp = time.strftime("%Y-%m-%d+%H-%M-%S")
+                names = (f"{stamp}+{number:02}" for number in itertools.count())
+                name = next(n for n in names if not (folder / f"CKPT+{n}").exists())
+            return super().save_checkpoint(meta, end_of_epoch, name, logging.DEBUG)
+        finally:
+            self.checkpoints_dir = folder
+
     def _finish(self, saved):
         """Seals a written checkpoint and gives it its name."""
-        final = saved.path.with_name(saved.path.name.removeprefix(UNFINISHED))
+        final = self.checkpoints_dir / saved.path.name
         _seal(saved.path)
         os.replace(saved.path, final)
         self._known_intact.add(final)
@@ -105,15 +118,10 @@ class SafeCheckpointer(Checkpointer):
                 logger.log(verbosity, f"Deleted the checkpoint {path}")
         ddp_barrier()
 
-    def _new_checkpoint_dirpath(self):
-        path = super()._new_checkpoint_dirpath()
-        return path.with_name(UNFINISHED + path.name)
-
-    def _custom_checkpoint_dirpath(self, name):
-        path = super()._custom_checkpoint_dirpath(name)
-        return path.with_name(UNFINISHED + path.name)
-
     def _list_checkpoint_dirs(self):
+        """Lists intact checkpoints; SpeechBrain has no public place to pass over one,
+        and reads the files of each that it lists.
+        """
         found = super()._list_checkpoint_dirs()
         intact = [path for path in found if self._intact(path)]
         if found and not intact:

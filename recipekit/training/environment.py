@@ -39,11 +39,11 @@ def write_environment(path):
 
 
 def _revision():
-    """Returns the recipe's git revision, with a mark if there are changes."""
+    """Returns the git revision of the script that runs, with a mark if changed."""
     command = ["git", "describe", "--always", "--dirty"]
     try:
         done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True
+            command, cwd=Path(sys.argv[0]).parent, capture_output=True, text=True
         )
     except OSError:  # no git
         return "unknown"

@@ -9,19 +9,21 @@ from speechbrain.utils.train_logger import TensorboardLogger, WandBLogger
 from recipekit.files import keyed
 
 
-def start_loggers(hparams, history):
+def start_loggers(hparams, history, project):
     """Returns the loggers of a run, which show what its history says.
 
     The file and TensorBoard are written anew from the history, so that epochs which a
-    killed run had logged but not saved do not stand there twice. W&B goes on with
-    the run of the same output folder, where epochs have their numbers.
+    killed run had logged but not saved do not stand there twice. W&B resumes the run
+    of the same output folder, in which epochs have their numbers.
 
     Arguments
     ---------
     hparams : SimpleNamespace
         Keys output_folder, train_logger (the file's), tensorboard, wandb.
     history : list of dict
-        Arguments of log_stats of the epochs so far.
+        Entries of the epochs so far (``history``).
+    project : str
+        Of W&B.
 
     Returns
     -------
@@ -37,11 +39,11 @@ def start_loggers(hparams, history):
     for entry in history:
         log(loggers, entry)
     if hparams.wandb:
-        wandb_logger = _start_wandb(folder)
+        wandb_logger = _start_wandb(folder, project)
         # The next step of a run that is taken up again; only the main process has one.
         seen = ddp_broadcast(wandb_logger.run.step if wandb_logger.run else None)
         for entry in history:
-            if entry["stats_meta"]["epoch"] >= seen:
+            if entry["epoch"] >= seen:
                 log([wandb_logger], entry)
         loggers.append(wandb_logger)
     return loggers
@@ -49,11 +51,14 @@ def start_loggers(hparams, history):
 
 def log(loggers, entry):
     """Gives an epoch's entry of the history to all loggers."""
+    meta = {name: entry[name] for name in ("epoch", "examples", "lr", "skipped")}
     for logger in loggers:
-        logger.log_stats(**entry, verbose=False)
+        logger.log_stats(
+            meta, train_stats=entry["train"], valid_stats=entry["valid"], verbose=False
+        )
 
 
-def _start_wandb(folder):
+def _start_wandb(folder, project):
     try:
         import wandb
     except ImportError as error:
@@ -62,7 +67,7 @@ def _start_wandb(folder):
     if if_main_process():
         try:
             run = wandb.init(
-                project="PolSESS",
+                project=project,
                 name="-".join(folder.parts[-2:]),
                 id=keyed.name(str(folder.resolve())),
                 resume="allow",

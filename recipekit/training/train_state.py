@@ -12,8 +12,8 @@ from speechbrain.utils.distributed import main_process_only
 SHOWN = 8  # differing settings that a message names
 # Settings that are digests, and what it means that they differ.
 DIGESTS = {
-    "rows": "other recordings (the corpus, or what is in it, has changed)",
-    "weights": "other weights to start from (init_from)",
+    "rows_digest": "other recordings (the corpus, or what is in it, has changed)",
+    "weights_digest": "other weights to start from (init_from)",
 }
 
 
@@ -37,10 +37,8 @@ class TrainState:
     current : int
         The epoch that runs or, between epochs, ran last; counted from 1.
     history : list of dict
-        The train loggers' arguments of each finished epoch; logs and the learning
-        curve are functions of it.
-    scores : list of float
-        The monitored score of each finished epoch, higher is better.
+        An entry for each finished epoch (``history``); logs and the learning curve are
+        functions of it.
     settings : dict or None
         The hparams that make the run what it is; see ``keep_settings``.
     finite_steps : int
@@ -49,21 +47,17 @@ class TrainState:
         Steps left out for a non-finite loss or gradient, and all of them so far.
     items : int
         Training examples seen.
-    seconds : list of float
-        Time spent in each finished epoch, from its last start.
     """
 
     def __init__(self, limit, patience):
         self.limit, self.patience = limit, patience
         self.current = 0
         self.history = []
-        self.scores = []
         self.settings = None
         self.finite_steps = 0
         self.skipped_in_a_row = 0
         self.skipped = 0
         self.items = 0
-        self.seconds = []
 
     def __iter__(self):
         return self
@@ -76,11 +70,22 @@ class TrainState:
         return self.current
 
     @property
+    def scores(self):
+        """The monitored score of each finished epoch, higher is better."""
+        return [entry["score"] for entry in self.history]
+
+    @property
+    def seconds(self):
+        """The time spent in each finished epoch, from its last start."""
+        return [entry["seconds"] for entry in self.history]
+
+    @property
     def best_epoch(self):
         """The first epoch with the highest score; 0 before the first one."""
-        if not self.scores:
+        scores = self.scores
+        if not scores:
             return 0
-        return 1 + max(range(len(self.scores)), key=self.scores.__getitem__)
+        return 1 + max(range(len(scores)), key=scores.__getitem__)
 
     @property
     def stops_early(self):
@@ -93,15 +98,13 @@ class TrainState:
         Arguments
         ---------
         entry : dict
-            The train loggers' arguments.
+            Of the history, without its score and seconds.
         score : float
             The monitored one.
         seconds : float
             That it took.
         """
-        self.history.append(entry)
-        self.scores.append(score)
-        self.seconds.append(seconds)
+        self.history.append({**entry, "score": score, "seconds": seconds})
 
     def keep_settings(self, settings):
         """Keeps the settings of a new run; refuses to resume with other ones.
