@@ -52,7 +52,7 @@ def main(arguments):
         "items": last * int(given["train_items"]),
         "seconds": 2.0 * last,
         "device": "cpu",
-        "rows": given.get("data_folder", ""),
+        "rows_digest": given.get("data_folder", ""),
     }
     trial.report(-value(given.get("lr", 1e-3), last), statistics)
 

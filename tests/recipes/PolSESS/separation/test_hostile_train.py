@@ -17,6 +17,7 @@ from tiny_run import (
 
 import train
 from hostile import Case, files_below, refused
+from recipe import RECIPE
 from recipekit.console import plain_errors
 from recipekit.training.command_line import read_command_line
 from recipekit.training.environment import write_environment
@@ -184,10 +185,10 @@ def test_hparams_file_that_is_no_text_is_refused(tmp_path, capsys):
 def test_texts_are_taken_as_they_stand(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = str(tmp_path / name)
-    hparams = read_command_line([DPRNN, "--output_folder", folder], "").load()
+    hparams = read_command_line([DPRNN, "--output_folder", folder], "", RECIPE).load()
     assert hparams["output_folder"] == folder
     assert hparams["save_folder"] == f"{folder}/save"
-    line = read_command_line([DPRNN, "--output_folder", name], "")
+    line = read_command_line([DPRNN, "--output_folder", name], "", RECIPE)
     assert line.load()["output_folder"] == name
 
 

@@ -1,6 +1,7 @@
 """Optimisers and schedules: what they compute, and runs that are gone on with."""
 
 import math
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from tiny_run import arguments, assert_same, last_checkpoint, load
 
 import train
 from recipekit.studies import trial
-from recipekit.training import schedules
+from recipekit.training import optimizers, schedules
 from tiny_corpus import write_corpus
 
 CLASSES = {
@@ -52,10 +53,17 @@ def fit(corpus, tmp_path, monkeypatch):
     torch.set_num_threads(threads)
 
 
-def scheduler(name, **changes):
-    keys = {"lr": 0.25, "factor": 0.5, "patience": 1, "step": 2, "warmup": 2}
-    keys |= {"horizon": 10, "N_epochs": 10} | changes
-    return schedules.scheduler(name, **keys)
+def scheduler(name, factor=0.5, patience=1, step=2, **changes):
+    lr = 0.25
+    warmed = {"lr": lr, "warmup": 2, "horizon": 10, "N_epochs": 10} | changes
+    named = {
+        "plateau": partial(schedules.Plateau, lr, factor, patience),
+        "step": partial(schedules.Step, lr, factor, step),
+        "cosine": partial(schedules.Cosine, **warmed),
+        "onecycle": partial(schedules.OneCycle, **warmed),
+        "constant": partial(schedules.Constant, lr),
+    }
+    return schedules.chosen(named, name)
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -63,7 +71,7 @@ def test_optimizers_are_those_of_torch_and_learn(name):
     torch.manual_seed(0)
     inputs, layer = torch.randn(64, 8), torch.nn.Linear(8, 1)
     targets = inputs @ torch.linspace(-1, 1, 8).unsqueeze(1)
-    make = schedules.optimizer_class(name, 0.05, 1e-4)
+    make = optimizers.optimizer_class(name, 0.05, 1e-4)
     optimizer = make(layer.parameters())
     assert type(optimizer) is CLASSES[name]
     (group,) = optimizer.param_groups
@@ -84,7 +92,7 @@ def test_weight_decay_is_decoupled_for_adamw_only():
     for name in CLASSES:
         weight = torch.nn.Parameter(torch.tensor(2.0))
         weight.grad = torch.tensor(0.0)
-        schedules.optimizer_class(name, 0.01, 0.5)([weight]).step()
+        optimizers.optimizer_class(name, 0.01, 0.5)([weight]).step()
         after[name] = weight.item()
     # Without gradients adamw shrinks the weight; Adam's step is lr along the penalty.
     assert after["adamw"] == pytest.approx(2 * (1 - 0.01 * 0.5), rel=1e-6)
@@ -199,7 +207,7 @@ def test_interrupted_and_promoted_run_is_the_straight_one(fit, monkeypatch, name
     fit("promoted", **changes)
     promoted = last_checkpoint(fit("promoted", **changes, N_epochs=3))
     assert_same(straight, promoted)
-    rates = [entry["stats_meta"]["lr"] for entry in promoted["state"]["history"]]
+    rates = [entry["lr"] for entry in promoted["state"]["history"]]
     assert len(set(rates)) == (2 if name == "plateau" else 3)
 
 
@@ -221,7 +229,7 @@ def test_rates_of_steps_follow_progress_and_curriculum(fit, monkeypatch):
     scaled = [0.5 * rate(progress) for progress in (1, 1.4, 1.8)]
     assert used == pytest.approx([0, 0.5 * 0.8, rate(0.8), *scaled])
     history = last_checkpoint(folder)["state"]["history"]
-    assert [entry["stats_meta"]["lr"] for entry in history] == [used[2], used[5]]
+    assert [entry["lr"] for entry in history] == [used[2], used[5]]
 
 
 def test_a_horizon_does_not_move(fit):

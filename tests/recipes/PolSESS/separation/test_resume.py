@@ -61,12 +61,13 @@ def killed(folder):
 checkpoints._seal = killed
 """
 AFTER_SAVING = """
-log = train.log
+from recipekit.training import brain
+log = brain.log
 def killed(loggers, entry):
     log(loggers, entry)
-    if entry["stats_meta"]["epoch"] == 2:
+    if entry["epoch"] == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-train.log = killed
+brain.log = killed
 """
 
 
@@ -104,12 +105,13 @@ def scored(self, valid_stats):
 train.Separation.monitored = scored
 """
 AFTER_EPOCH = """
-log = train.log
+from recipekit.training import brain
+log = brain.log
 def killed(loggers, entry):
     log(loggers, entry)
-    if entry["stats_meta"]["epoch"] == {epoch}:
+    if entry["epoch"] == {epoch}:
         os.kill(os.getpid(), signal.SIGKILL)
-train.log = killed
+brain.log = killed
 """
 
 
@@ -272,8 +274,8 @@ def test_two_processes_score_like_one(corpus, tmp_path):
     one, two = (last_checkpoint(tmp_path / name)["state"] for name in ("one", "two"))
     assert one["items"] == two["items"], done.stdout[-2000:]
     for before, after in zip(one["history"], two["history"], strict=True):
-        for name, score in before["valid_stats"].items():
-            assert after["valid_stats"][name] == pytest.approx(score, abs=2e-3)
+        for name, score in before["valid"].items():
+            assert after["valid"][name] == pytest.approx(score, abs=2e-3)
     tested = [
         pd.read_csv(tmp_path / name / "test_results.csv") for name in ("one", "two")
     ]

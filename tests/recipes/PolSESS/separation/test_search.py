@@ -48,7 +48,7 @@ def test_trial_reports_minus_the_best_score_and_leaves_the_test_set_alone(
     run(arguments(corpus, tmp_path / "run"))
     value, statistics = objective(results)
     state = last_checkpoint(tmp_path / "run")["state"]
-    scores = [entry["valid_stats"]["si_sdr"] for entry in state["history"]]
+    scores = [entry["valid"]["si_sdr"] for entry in state["history"]]
     assert value == -max(scores)
     assert statistics["epoch"] == scores.index(max(scores)) + 1
     assert not (tmp_path / "run" / "test_results.csv").exists()
@@ -171,7 +171,7 @@ def test_line_of_the_readme_promotes_to_the_straight_run(
     lengths = [len(state["history"]) for state in states]
     assert sorted(lengths) == [1, 2], "two configurations, one of them promoted"
     promoted = runs[lengths.index(2)]
-    first = [state["history"][0]["valid_stats"]["si_sdr"] for state in states]
+    first = [state["history"][0]["valid"]["si_sdr"] for state in states]
     assert first[lengths.index(2)] == max(first)
 
     settings = states[lengths.index(2)]["settings"]

@@ -389,12 +389,13 @@ def test_full_disk_stops_the_worker_and_spoils_nothing(folder):
 def test_lock_that_a_killed_worker_left_is_released(folder, monkeypatch):
     from orion.core.worker.experiment import Experiment
 
+    from recipe import RECIPE
     from recipekit.studies.storage import Storage
     from recipekit.studies.study_file import read_study
 
     write_study(folder, SEARCH)
     monkeypatch.chdir(folder)
-    study = read_study("s.yaml")
+    study = read_study("s.yaml", RECIPE)
     storage, (stage,) = Storage(study), study.stages
     assert storage.reserve(stage) is not None
     (experiment,) = storage.builder.storage.fetch_experiments({})
@@ -428,13 +429,14 @@ def test_finished_study_refuses_other_recordings(folder):
 
 
 def test_worker_says_once_what_it_waits_for(folder, monkeypatch, capsys):
+    from recipe import RECIPE
     from recipekit.studies import worker
     from recipekit.studies.storage import Storage
     from recipekit.studies.study_file import read_study
 
     write_study(folder, SEARCH)
     monkeypatch.chdir(folder)
-    study = read_study("s.yaml")
+    study = read_study("s.yaml", RECIPE)
     storage, (stage,) = Storage(study), study.stages
     held = storage.reserve(stage)  # by a worker that might be killed now
     awaited = worker._tell_of_waiting(study, storage, set(), set())

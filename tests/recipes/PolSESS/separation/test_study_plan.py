@@ -7,12 +7,13 @@ import pytest
 import yaml
 from tiny_run import SEPARATION
 
+from recipe import RECIPE
 from recipekit.studies import selection
-from recipekit.studies.command import main
 from recipekit.studies.selection import Configuration
 from recipekit.studies.spaces import Prior, read_space
 from recipekit.studies.stages import rungs
 from recipekit.studies.study_file import read_study
+from study import main
 
 SHIPPED = sorted(SEPARATION.glob("sweeps/*.yaml"))
 STUDIES = [path for path in SHIPPED if path.stem != "orion"]
@@ -30,7 +31,7 @@ def folder(monkeypatch):
 @pytest.mark.parametrize("scale", [None, *SCALES], ids=lambda p: p and p.stem)
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
 def test_shipped_studies_can_be_read(path, scale):
-    study = read_study(path, scale)
+    study = read_study(path, RECIPE, scale)
     assert study.name == path.stem + (f"-{scale.stem}" if scale else "")
     for stage in study.stages:
         assert stage.max_trials() >= 2 and stage.cost() > 0
@@ -42,7 +43,7 @@ def test_shipped_studies_can_be_read(path, scale):
 
 
 def test_numbers_of_the_logged_studies():
-    three = read_study("sweeps/three_stage.yaml")
+    three = read_study("sweeps/three_stage.yaml", RECIPE)
     configurations = [s.search["trials"] for s in three.stages if s.search]
     assert configurations == [91, 131, 69, 41]
     assert [s.settings["train_items"] for s in three.stages] == [
@@ -53,14 +54,14 @@ def test_numbers_of_the_logged_studies():
         16000,
     ]
     assert three.stages[-1].max_trials() == 15
-    grid = read_study("sweeps/proxy_grid.yaml").stages[1]
+    grid = read_study("sweeps/proxy_grid.yaml", RECIPE).stages[1]
     assert grid.max_trials() == 3 * 4 * 4
 
 
 def test_fast_study_costs_less_than_a_fifth_of_the_three_stages():
     for scale in (None, "sweeps/scales/two_cores.yaml"):
-        three = read_study("sweeps/three_stage.yaml", scale).stages
-        search, validated = read_study("sweeps/fast.yaml", scale).stages
+        three = read_study("sweeps/three_stage.yaml", RECIPE, scale).stages
+        search, validated = read_study("sweeps/fast.yaml", RECIPE, scale).stages
         # The winner's first seed is the search's own run.
         fast = search.cost() + validated.cost() * 2 / 3
         assert fast < sum(stage.cost() for stage in three) / 5
@@ -71,7 +72,7 @@ def test_scale_multiplies_and_rounds_half_up(tmp_path):
         "train_items: 0.01\nN_epochs: 0.1\ntrials: 0.5\ntop: 0.5\ngrid: 0.5\n"
         "settings: {batch_size: 3}\nmodels: {dprnn: {num_layers: 1}, x: {lr: 1}}\n"
     )
-    study = read_study("sweeps/proxy_grid.yaml", tmp_path / "s.yaml")
+    study = read_study("sweeps/proxy_grid.yaml", RECIPE, tmp_path / "s.yaml")
     proxy, grid, validated = study.stages
     assert proxy.settings == {
         "seed": 42,
@@ -87,7 +88,7 @@ def test_scale_multiplies_and_rounds_half_up(tmp_path):
 
 
 def test_asha_counts_its_rungs():
-    stage = read_study("sweeps/fast.yaml").stages[0]
+    stage = read_study("sweeps/fast.yaml", RECIPE).stages[0]
     assert rungs(3, 80, 3) == stage.rungs == [3, 15, 80]
     assert rungs(1, 9, 3) == [1, 3, 9] and rungs(1, 5, 3) == [1, 5]
     assert rungs(1, 4, 2) == [1, 2, 4] and rungs(2, 3, 1.5) == [2, 3]
@@ -140,7 +141,7 @@ def small(tmp_path, hparams="hparams/dprnn.yaml", settings=None, **stage):
     path = tmp_path / "small.yaml"
     stage = {"name": "one", "settings": settings or {"N_epochs": 3}, **stage}
     path.write_text(yaml.safe_dump({"hparams": hparams, "stages": [stage]}))
-    return read_study(path)
+    return read_study(path, RECIPE)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_errors_name_the_stage_and_what_was_expected(tmp_path, stage, message):
 def test_errors_name_what_is_wrong_with_a_study(tmp_path, content, message):
     (tmp_path / "s.yaml").write_text(content)
     with pytest.raises(ValueError) as error:
-        read_study(tmp_path / "s.yaml")
+        read_study(tmp_path / "s.yaml", RECIPE)
     assert message in str(error.value) and "s.yaml" in str(error.value)
 
 
@@ -220,7 +221,7 @@ def test_numbers_as_people_write_them_are_numbers(tmp_path):
 
 
 def test_stages_are_repeated_for_each_setting():
-    study = read_study("sweeps/optimizers.yaml")
+    study = read_study("sweeps/optimizers.yaml", RECIPE)
     assert len(study.stages) == 2 * 13
     tuned, validated = study.stages[2:4]
     assert tuned.name == "tuned-sgd-plateau-5" and validated.needs == (tuned.name,)
@@ -246,7 +247,7 @@ def test_command_line_shows_a_plan_and_names_what_is_wrong(capsys):
 def test_lines_of_a_plan_can_be_typed(path, capsys):
     main([str(path), "--dry_run"])
     lines = [x for x in capsys.readouterr().out.splitlines() if x and x[0] != "#"]
-    study = read_study(path)
+    study = read_study(path, RECIPE)
     assert len(lines) == len(study.stages)
     for line, stage in zip(lines, study.stages, strict=True):
         python, script, hparams, *pairs = shlex.split(line)

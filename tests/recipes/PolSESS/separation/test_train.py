@@ -12,6 +12,7 @@ import train
 from mixtures.curriculum import Curriculum
 from mixtures.dataset import EpochSampler, VariantDataset, read_manifest
 from polsess_prepare import prepare_polsess
+from recipe import RECIPE
 from recipekit.training.command_line import read_command_line
 from recipekit.training.train_state import TrainState
 from tiny_corpus import write_corpus
@@ -34,7 +35,7 @@ def make_brain(corpus, manifests, tmp_path):
     """A function that returns a Brain ready for steps, and its training set."""
 
     def make(**changes):
-        hparams = load(corpus, tmp_path / "run", **changes) | {"corpus": "tiny"}
+        hparams = load(corpus, tmp_path / "run", **changes)
         (tmp_path / "run").mkdir(exist_ok=True)
         rows = read_manifest(manifests / "train.csv", corpus)
         dataset = VariantDataset(rows, hparams["task"])
@@ -44,6 +45,7 @@ def make_brain(corpus, manifests, tmp_path):
             hparams,
             {"device": "cpu", "noprogressbar": True},
             hparams["checkpointer"],
+            source={"corpus": "tiny"},
         )
         brain.train_sampler = EpochSampler(dataset, brain.curriculum, 7)
         brain.hparams.epoch_counter.current = 1
@@ -278,10 +280,10 @@ def test_whole_run_tests_every_variant_and_logs_everywhere(corpus, tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert summary["provenance"]["seed"] == 7
     state = last_checkpoint(tmp_path)["state"]
-    improvements = [entry["valid_stats"]["si_sdri"] for entry in state["history"]]
+    improvements = [entry["valid"]["si_sdri"] for entry in state["history"]]
     assert summary["provenance"]["validation_score"] == max(improvements)
     assert summary["provenance"]["corpus"] == "tiny"
-    assert [entry["stats_meta"]["lr"] for entry in state["history"]][0] == 0.00125
+    assert [entry["lr"] for entry in state["history"]][0] == 0.00125
     log = (tmp_path / "train_log.txt").read_text(encoding="utf-8").splitlines()
     assert len(log) == 3 and log[0].startswith("epoch: 1, examples: ")
     assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
@@ -321,19 +323,21 @@ def test_missing_file_stops_before_training(tmp_path):
 
 def test_plateau_scheduler_acts_from_its_stage_on(make_brain):
     brain, _ = make_brain(lr_factor=0.5, lr_patience=0, N_epochs=9)
-    brain.train_si_sdr, rates = 0.0, []
+    brain.train_loss, rates = 0.0, []
     for epoch in range(1, 5):
         brain.hparams.epoch_counter.current = epoch
         row = {"id": "a", "variant": "SER", "finite": True, "si_sdri": 0.0}
         brain.scores = [{**row, "si_sdr": -float(epoch)}]
-        brain._end_epoch(epoch)
+        brain.end_epoch(epoch)
         rates.append(brain.hparams.lr_scheduler.rate(epoch))
     assert rates == [0.00125, 0.00125, 0.000625, 0.0003125]
 
 
 def test_a_key_without_a_value_is_refused():
     with pytest.raises(ValueError, match="--valid_per_variant: a value is missing"):
-        read_command_line([str(HPARAMS), "--valid_per_variant", "--seed", "3"], "")
+        read_command_line(
+            [str(HPARAMS), "--valid_per_variant", "--seed", "3"], "", RECIPE
+        )
 
 
 def test_errors_of_the_recipe_end_with_their_message_alone(corpus, tmp_path):
@@ -366,7 +370,7 @@ def test_switches_take_values():
     line = [str(HPARAMS), "--test_only", "True", "--noprogressbar"]
     line += ["--compile_using_fullgraph=False", "--wandb", "True", "--seed", "3"]
     line += ["--find_unused_parameters", "true"]
-    read = read_command_line(line, "")
+    read = read_command_line(line, "", RECIPE)
     assert read.overrides == {"test_only": True, "wandb": True, "seed": 3}
     assert read.run_opts.noprogressbar and read.run_opts.find_unused_parameters
     assert not read.run_opts.compile_using_fullgraph
@@ -375,7 +379,7 @@ def test_switches_take_values():
 def test_state_survives_saving(tmp_path):
     state = TrainState(limit=9, patience=2)
     next(state)
-    state.end_epoch({"stats_meta": {"epoch": 1, "lr": 0.1 + 0.2}}, 0.1 + 0.7, 1.5)
+    state.end_epoch({"epoch": 1, "lr": 0.1 + 0.2}, 0.1 + 0.7, 1.5)
     state.skipped = 3
     state.save(tmp_path / "state")
     other = TrainState(limit=9, patience=2)
@@ -440,7 +444,7 @@ def test_a_silent_target_is_left_out_of_validation_and_no_sign_of_spoilt_weights
     assert [row["finite"] for row in brain.scores] == [True, True]
     valid = [row["si_sdr"] for row in brain.scores]
     assert [score == score for score in valid] == [False, True]
-    brain.train_si_sdr = 0.0
+    brain.train_loss = 0.0
     brain.on_stage_end(sb.Stage.VALID, None, 1)
     assert brain.state.scores == [pytest.approx(valid[1])]
 
@@ -466,8 +470,8 @@ def test_spoilt_weights_have_no_test_scores(make_brain):
 @pytest.mark.parametrize("task", ["EB", "ES"])
 def test_enhancement_is_not_taught_by_mixtures_that_are_their_target(task):
     for hparams in sorted(HPARAMS.parent.glob("*.yaml")):
-        line = read_command_line([str(hparams), "--task", task], "")
+        line = read_command_line([str(hparams), "--task", task], "", RECIPE)
         stages = line.load()["curriculum"]
         assert "C" not in {name for stage in stages for name in stage["variants"]}
-        first = read_command_line([str(hparams)], "").load()["curriculum"][0]
+        first = read_command_line([str(hparams)], "", RECIPE).load()["curriculum"][0]
         assert first["variants"] == ["C", "R"]  # of SB, as logged

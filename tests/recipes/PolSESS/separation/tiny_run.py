@@ -112,7 +112,8 @@ def last_checkpoint(output_folder):
         except Exception:  # text files
             found[path.stem] = path.read_text(encoding="utf-8")
     found["state"] = json.loads((newest / "state.ckpt").read_text(encoding="utf-8"))
-    del found["state"]["seconds"]
+    for entry in found["state"]["history"]:
+        del entry["seconds"]
     return found
 
 
