@@ -30,7 +30,7 @@ logging.getLogger("speechbrain.utils.train_logger").addFilter(
 
 @contextmanager
 def plain_errors(advice="The same command resumes"):
-    """Ends the process with a message where the user can mend what is wrong.
+    """Ends the process with a message where the user can correct what is wrong.
 
     Errors that the recipes raise, and those of files, are such; any other is a fault of
     the code and keeps its traceback. Text that the terminal cannot show is replaced,
@@ -69,7 +69,7 @@ def _close_bars():
 
 
 def explained(error):
-    """Returns whether an error says what the user can mend, also one of a worker."""
+    """Returns whether an error says what the user can correct, also one of a worker."""
     if isinstance(error, OSError):
         return True
     if isinstance(error, FAULTS):

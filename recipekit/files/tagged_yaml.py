@@ -61,7 +61,7 @@ def read_tagged(path, constructor=TagConstructor):
     Raises
     ------
     ValueError
-        If the file cannot be read, is no YAML mapping, or the constructor refuses it.
+        If the file cannot be read, is not a YAML mapping, or is refused.
     """
     reader = YAML(typ="safe", pure=True)
     reader.Constructor = constructor

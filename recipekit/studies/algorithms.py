@@ -6,7 +6,7 @@ from orion.algo.base import BaseAlgorithm
 from orion.core.utils.format_trials import dict_to_trial
 from scipy.stats import qmc
 
-from recipekit.studies.selection import promotion
+from recipekit.studies.selection import key_of, losses_by_rung, promotion
 
 DIGITS = 4  # significant ones of drawn reals, as Oríon's own draws have
 ATTEMPTS = 1000  # to draw a configuration that is new
@@ -66,14 +66,16 @@ class SuccessiveHalving(BaseAlgorithm):
         return suggested
 
     def _promoted(self):
-        """Returns the next trial to go on with, or None."""
+        """Returns the next trial to promote, or None."""
         name = self.fidelity_index
-        known, losses = {}, {rung: {} for rung in self.rungs}
-        for trial in self.registry:
-            key = self.get_id(trial, ignore_fidelity=True, ignore_parent=True)
-            loss = trial.objective.value if trial.objective else None
-            losses[trial.params[name]][key] = loss
-            known[key, trial.params[name]] = trial
+        known = {(key_of(t.params), t.params[name]): t for t in self.registry}
+        losses = losses_by_rung(
+            self.rungs,
+            (
+                (trial.params, trial.objective.value if trial.objective else None)
+                for trial in self.registry
+            ),
+        )
         found = promotion(losses, self.base, self.configurations)
         if found is None:
             return None

@@ -14,6 +14,7 @@ from recipekit.files.atomic import replacing
 from recipekit.files.locks import hold
 from recipekit.files.workers import die_with_parent
 from recipekit.studies.study_file import read_study
+from recipekit.training.hparams_keys import split_keys
 
 MISSING = (
     "Studies need Oríon, the extra [hpo]: pip install -e '.[hpo]' in the root of the "
@@ -58,17 +59,12 @@ def main(arguments, recipe):
 
 def _overrides(rest):
     """Returns ``--key value`` pairs as a dict."""
-    pairs = {}
-    while rest:
-        key, has_value, value = rest.pop(0).partition("=")
-        if not key.startswith("--") or (not has_value and not rest):
-            raise ValueError(
-                f"{key}: expected STUDY.yaml first, then --KEY VALUE pairs"
-            )
-        if key[2:] in pairs:
-            raise ValueError(f"{key} is given twice. Keep one")
-        pairs[key[2:]] = _value(key, value if has_value else rest.pop(0))
-    return pairs
+    words, given = split_keys(rest)
+    if words:
+        raise ValueError(
+            f"{words[0]}: expected STUDY.yaml first, then --KEY VALUE pairs"
+        )
+    return {key: _value(f"--{key}", text) for key, text in given.items()}
 
 
 def _value(key, text):
@@ -169,8 +165,8 @@ def _read_record(path):
         [entry["digest"] for entry in found["recordings"]]
     except (yaml.YAMLError, ValueError, LookupError, TypeError) as error:
         raise ValueError(
-            f"{path}: is no record of a study ({error}). Remove {path.parent}, or give "
-            "the study another `name:`"
+            f"{path}: is not a valid record of a study ({error}). Remove "
+            f"{path.parent}, or give the study another `name:`"
         ) from error
     return found
 

@@ -33,7 +33,7 @@ def ledger(study, storage):
     """Returns one row per trial of a study, in the order of stages and ends.
 
     ``items`` and ``seconds`` are those of a run by the end of a trial; ``new_items``
-    and ``new_seconds`` are what the trial added, as a promoted one goes on from its own
+    and ``new_seconds`` are what the trial added, as a promoted one resumes its own
     checkpoint. ``worker_seconds`` is how long the worker that ended the trial was
     occupied by it, start-up and repeated epochs included.
 

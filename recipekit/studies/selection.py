@@ -27,6 +27,32 @@ class Configuration:
     score: float
 
 
+def key_of(params):
+    """Returns what the params of trials of one configuration have in common (str)."""
+    return repr(sorted((k, v) for k, v in params.items() if k not in REPEATED))
+
+
+def losses_by_rung(rungs, trials):
+    """Returns the losses of a search by successive halving, for ``promotion``.
+
+    Arguments
+    ---------
+    rungs : list of int
+        Values of N_epochs, ascending.
+    trials : iterable of (dict, float or None)
+        The params of each, N_epochs among them, and its loss; None while it runs.
+
+    Returns
+    -------
+    dict
+        Rung -> dict from ``key_of`` the params to the loss.
+    """
+    losses = {rung: {} for rung in rungs}
+    for params, loss in trials:
+        losses[params["N_epochs"]][key_of(params)] = loss
+    return losses
+
+
 def configurations(trials):
     """Returns the configurations of trials, best first.
 
@@ -43,7 +69,7 @@ def configurations(trials):
         if trial.score is None:
             continue
         params = {k: v for k, v in trial.params.items() if k not in REPEATED}
-        known = found.setdefault(repr(sorted(params.items())), (params, {}))
+        known = found.setdefault(key_of(params), (params, {}))
         known[1].setdefault(trial.epochs, []).append(trial.score)
     best = [
         Configuration(params, max(scores), float(np.mean(scores[max(scores)])))

@@ -45,7 +45,7 @@ class Prior:
         Raises
         ------
         ValueError
-            If it is no prior.
+            If it is not a valid prior.
         """
         try:
             name, inside = re.fullmatch(r"(\w+)\((.*)\)", str(text).strip()).groups()
@@ -64,7 +64,9 @@ class Prior:
             if options or not valid or call.func.id != "f":
                 raise ValueError
         except (AttributeError, SyntaxError, TypeError, ValueError, KeyError):
-            raise ValueError(f"space, {key}: {text!r} is no prior; {EXAMPLE}") from None
+            raise ValueError(
+                f"space, {key}: {text!r} is not a valid prior; {EXAMPLE}"
+            ) from None
         return prior
 
     def __str__(self):

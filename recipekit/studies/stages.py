@@ -93,7 +93,7 @@ class Stage:
             return None
         if self.algorithm != "asha":
             return trials * items * self.epochs
-        starts = [0, *self.rungs[:-1]]  # a promoted trial goes on from there
+        starts = [0, *self.rungs[:-1]]  # from which a promoted trial resumes
         counts = self._trials_of_rungs()
         return items * sum(
             count * (end - start)
@@ -152,7 +152,7 @@ class Study:
         """Returns the output folder of a trial.
 
         It depends on what makes a run what it is, not on the stage and not on N_epochs:
-        a longer run of the same configuration goes on from a shorter one, and none is
+        a longer run of the same configuration resumes a shorter one, and none is
         computed twice.
         """
         settings = {**stage.settings, **params}

@@ -157,12 +157,10 @@ class Storage:
             return seconds >= 3600 * stage.search["hours"]
         if stage.algorithm != "asha":
             return len(trials) >= self._experiment(stage).max_trials
-        losses = {rung: {} for rung in stage.rungs}
-        for trial in trials:
-            params = {k: v for k, v in trial.params.items() if k != "N_epochs"}
-            key = repr(sorted(params.items()))
-            done = trial.status in DONE
-            losses[trial.epochs][key] = trial.loss if done else None
+        losses = selection.losses_by_rung(
+            stage.rungs,
+            ((t.params, t.loss if t.status in DONE else None) for t in trials),
+        )
         count, base = stage.search["trials"], stage.search["base"]
         promoted = selection.promotion(losses, base, count)
         return len(losses[stage.rungs[0]]) >= count and promoted is None
@@ -174,7 +172,7 @@ class Storage:
         if len(failed) == len(done) >= ENOUGH_FAILED:
             raise RuntimeError(
                 f"{stage.name}: the first {len(failed)} trials failed, the last with: "
-                f"{failed[-1].statistics.get('failure')}. Mend the cause and begin "
+                f"{failed[-1].statistics.get('failure')}. Remove the cause and begin "
                 "again, under another `name:` or (with a database file) after removing "
                 f"{self.study.folder}"
             )

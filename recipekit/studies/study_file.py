@@ -187,7 +187,7 @@ def _load(path):
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, ValueError) as error:  # not UTF-8, month 13
-        raise ValueError(f"{path} is no YAML: {error}") from None
+        raise ValueError(f"{path} is not valid YAML: {error}") from None
     if content is None:
         raise ValueError(f"{path} is empty; sweeps/README.md says what to write")
     return _with_numbers(content)
@@ -333,7 +333,9 @@ def _stage(raw, earlier, recipe):
     needs = [other for part in _references(raw) for other in part["stages"]]
     for other in needs:
         if other not in before:
-            raise ValueError(f"{where}: depends on {other}, which is no earlier stage")
+            raise ValueError(
+                f"{where}: depends on {other}, which is not an earlier stage"
+            )
     if search:
         search = {**search, "space": _space(where, search, before)}
         _check_search(where, search, epochs)
@@ -357,7 +359,7 @@ def _space(where, search, before):
         parent = before[search["narrow"]["stages"][0]]
         if not parent.search:
             raise ValueError(
-                f"{where}: narrows the space of {parent.name}, which is no search"
+                f"{where}: narrows the space of {parent.name}, which is not a search"
             )
         space = {**parent.search["space"], **space}
     unsearchable = {"seed", "N_epochs"} & set(space)

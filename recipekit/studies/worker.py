@@ -20,11 +20,11 @@ from recipekit.studies.trial import (
     result,
 )
 
-ATTEMPTS = 3  # of a trial whose process is killed; each goes on from its checkpoint
+ATTEMPTS = 3  # of a trial whose process is killed; each resumes its checkpoint
 INTERRUPTED = 130  # exit status by which train.py says that it was interrupted
-# Failures that are those of the configuration: it is given up, the search goes on.
+# Failures that are those of the configuration: it is given up, the search continues.
 OF_CONFIGURATION = ("TrainingStopped",)
-GOES_ON = "Mend it; the same command resumes"
+RESUMES = "Remove the cause; the same command resumes"
 POLL = 2  # seconds between looks for work while other workers' trials run
 
 
@@ -105,7 +105,7 @@ def _run(study, storage, stage, trial):
     try:
         results = _results(command, folder, trial.id)
         if other := storage.other_rows(stage, results):
-            shutil.rmtree(folder)  # no good to the study, nor to be gone on with
+            shutil.rmtree(folder)  # of no use to the study, and not to be resumed
             raise RuntimeError(
                 f"{stage.name}: this trial ran on other recordings than those of "
                 f"{other.name}. Give the data_folder of the study's other trials"
@@ -141,10 +141,10 @@ def _results(command, folder, name):
             path.unlink()
             failure = _failure(found)
             if failure and not failure.startswith(OF_CONFIGURATION):
-                raise RuntimeError(f"{failure} ({folder / 'stdout.txt'}). {GOES_ON}")
+                raise RuntimeError(f"{failure} ({folder / 'stdout.txt'}). {RESUMES}")
             return found
     if code >= 0:
-        raise RuntimeError(f"exit status {code}: {folder / 'stdout.txt'}. {GOES_ON}")
+        raise RuntimeError(f"exit status {code}: {folder / 'stdout.txt'}. {RESUMES}")
     failure = f"killed by signal {-code}, {ATTEMPTS} times"  # too little memory?
     return [result("objective", FAILED_OBJECTIVE), result("failure", failure)]
 
@@ -159,7 +159,7 @@ def _test(command, folder):
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code:
-        raise RuntimeError(f"The test failed ({folder / 'stdout.txt'}). {GOES_ON}")
+        raise RuntimeError(f"The test failed ({folder / 'stdout.txt'}). {RESUMES}")
 
 
 def _start(command, folder, environment):

@@ -12,7 +12,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
-from recipekit.training.hparams_keys import OBJECT, TEXT, Keys, unknown, unwrapped
+from recipekit.training.hparams_keys import (
+    OBJECT,
+    TEXT,
+    Keys,
+    split_keys,
+    unknown,
+    unwrapped,
+)
 
 # SpeechBrain's own options that mean something here. Others have a key of ours in the
 # hparams files, are without effect, or would put their results over those of a run.
@@ -98,7 +105,7 @@ def read_command_line(arguments, description, recipe):
         After --help.
     """
     keys = Keys(recipe)
-    files, given = _split(arguments)
+    files, given = split_keys(arguments, SWITCHES)
     if "help" in given:
         print(_help(files, description, keys))
         raise SystemExit(0)
@@ -144,44 +151,6 @@ def _checked(keys, values, defaults):
     for name, value in plain.items():
         keys.check_value(name, value, defaults.get(name))
     return plain
-
-
-def _split(arguments):
-    """Returns the words before and between the keys, and each key's value as text."""
-    files, given, rest = [], {}, list(arguments)
-    for word in rest:
-        # Surrogates stand in for bytes that are no text here.
-        if not word.replace("\n", " ").replace("\t", " ").isprintable():
-            raise ValueError(
-                f"{ascii(word)}: expected printable UTF-8 text; rename the file or "
-                "folder, or set LC_ALL=C.UTF-8"
-            )
-    while rest:
-        word = rest.pop(0)
-        if word in ("-h", "--help"):
-            given["help"] = ""
-            continue
-        name, has_value, value = word.partition("=")
-        if not name.startswith("-"):
-            files.append(word)
-            continue
-        if not re.fullmatch(r"--\w+", name):
-            raise ValueError(f"{name}: expected --KEY VALUE, with two dashes")
-        name = name[2:]
-        if not has_value:
-            follows = rest and not rest[0].startswith("--")
-            if name in SWITCHES and not (
-                follows and rest[0].lower() in ("true", "false")
-            ):
-                value = "True"
-            elif not follows:
-                raise ValueError(f"--{name}: a value is missing, as in --{name} VALUE")
-            else:
-                value = rest.pop(0)
-        if name in given:
-            raise ValueError(f"--{name} is given twice, as {given[name]} and {value}")
-        given[name] = value
-    return files, given
 
 
 def _value(keys, name, text, default):
@@ -258,8 +227,8 @@ def _key_lines(path, keys):
             yield f"\n  {section}"
             section = None
         expected = None if kind is TEXT else kind.expected
-        told = "; ".join(part for part in (expected, comment) if part)
-        yield _aligned(f"    --{name} {default}", told)
+        text = "; ".join(part for part in (expected, comment) if part)
+        yield _aligned(f"    --{name} {default}", text)
 
 
 def _aligned(head, text):

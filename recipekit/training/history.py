@@ -35,7 +35,7 @@ def read_history(folder):
     Raises
     ------
     ValueError
-        Naming the file and what was expected, if it is no history or has no epoch.
+        Naming the file and what was expected, if it is not a valid history.
     """
     path = Path(folder) / HISTORY
     if not path.is_file():

@@ -231,6 +231,63 @@ def unwrapped(value):
     return value
 
 
+def split_keys(arguments, switches=()):
+    """Splits a command line of ``--key value`` pairs.
+
+    Arguments
+    ---------
+    arguments : list of str
+    switches : collection of str
+        Keys that may stand without a value, for True.
+
+    Returns
+    -------
+    words : list of str
+        Before and between the keys.
+    given : dict
+        Key -> its value as text; "help" -> "".
+
+    Raises
+    ------
+    ValueError
+        Naming the word that is wrong.
+    """
+    files, given, rest = [], {}, list(arguments)
+    for word in rest:
+        # Surrogates stand in for bytes that are no text here.
+        if not word.replace("\n", " ").replace("\t", " ").isprintable():
+            raise ValueError(
+                f"{ascii(word)}: expected printable UTF-8 text; rename the file or "
+                "folder, or set LC_ALL=C.UTF-8"
+            )
+    while rest:
+        word = rest.pop(0)
+        if word in ("-h", "--help"):
+            given["help"] = ""
+            continue
+        name, has_value, value = word.partition("=")
+        if not name.startswith("-"):
+            files.append(word)
+            continue
+        if not re.fullmatch(r"--\w+", name):
+            raise ValueError(f"{name}: expected --KEY VALUE, with two dashes")
+        name = name[2:]
+        if not has_value:
+            follows = rest and not rest[0].startswith("--")
+            if name in switches and not (
+                follows and rest[0].lower() in ("true", "false")
+            ):
+                value = "True"
+            elif not follows:
+                raise ValueError(f"--{name}: a value is missing, as in --{name} VALUE")
+            else:
+                value = rest.pop(0)
+        if name in given:
+            raise ValueError(f"--{name} is given twice, as {given[name]} and {value}")
+        given[name] = value
+    return files, given
+
+
 def unknown(name, names, where):
     """Returns a ValueError for a key that is not one of ``names``, with the nearest."""
     near = closest(name, names)

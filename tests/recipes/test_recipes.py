@@ -165,14 +165,20 @@ SIZES = {
     "spmamba": (1_156_368, 16 * 2 * 9 + 2),
     "spmamba-paper": (6_094_498, 16 * 2 * 9 + 2),
 }
+# As the head of its hparams file says.
+OF_PAPER = {"num_layers": 6, "emb_ks": 8, "n_heads": 4, "qk_dim": 512}
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_full_models_have_their_published_sizes_and_separate(name, tmp_path):
-    file = REPOSITORY / "recipes/PolSESS/separation/hparams" / f"{name}.yaml"
+    model, _, paper = name.partition("-")
+    file = REPOSITORY / "recipes/PolSESS/separation/hparams" / f"{model}.yaml"
+    stated = " ".join(f"--{key} {value}" for key, value in OF_PAPER.items())
+    assert (stated in file.read_text(encoding="utf-8")) == (model == "spmamba")
     size, of_second_source = SIZES[name]
     for task, expected in {"SB": size, "ES": size - of_second_source}.items():
         overrides = {"task": task, "output_folder": str(tmp_path)}
+        overrides |= OF_PAPER if paper else {}
         with open(file, encoding="utf-8") as text:
             modules = load_hyperpyyaml(text, overrides)["modules"]
         parameters = [p for module in modules.values() for p in module.parameters()]

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import speechbrain as sb
 import torch
+from recipekit.scoring.summary import format_table, write_results
 
 from recipe import NOISES, RECIPE
 from recipekit.experiment import begin, output_folder, write_record
 from recipekit.files import keyed
-from recipekit.scoring.summary import format_table, write_results
 from recipekit.studies import trial
 from recipekit.training.brain import RecipeBrain
 from recipekit.training.command_line import read_command_line
@@ -127,12 +127,8 @@ def main(arguments):
             return trial.report(*brain.trial_result())
         everything = list(range(len(test)))
         source = brain.test(brain.fixed_loader(test, everything, collate, "test"))
-        rows = [
-            {k: v for k, v in row.items() if k != "finite"} for row in brain.scores
-        ]
-        report = write_results(
-            rows, folder, RECIPE.measures, hparams["seed"], source
-        )
+        rows = [{k: v for k, v in row.items() if k != "finite"} for row in brain.scores]
+        report = write_results(rows, folder, RECIPE.measures, hparams["seed"], source)
         print(format_table(report, RECIPE.measures))
 
 
