@@ -70,6 +70,11 @@ class Measures:
         """The name of the mean in which each condition counts alike."""
         return f"mean of {self.condition}s"
 
+    @property
+    def gain(self):
+        """The metric that says what a model adds: the improvement if there is one."""
+        return self.improvement or self.compared
+
     def label(self, name):
         """Returns a score as the label of an axis: its title, and its unit.
 
