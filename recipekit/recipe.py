@@ -28,6 +28,11 @@ class Recipe:
     corpus_digest : callable
         From data_folder (str) to what tells a corpus from others, wherever it is (str):
         a study is resumed with the corpus that it was begun with.
+    corpus_name : callable
+        From the hparams of a run (dict) to what reports call its corpus (str).
+    epoch_marks : callable
+        From the hparams of a run (dict) to what learning curves mark: a list of
+        (epoch, text). Raises ValueError if they are not valid.
     """
 
     folder: Path
@@ -36,3 +41,5 @@ class Recipe:
     measures: Measures
     models: dict = field(default_factory=dict)
     corpus_digest: Callable[[str], str] = lambda data_folder: ""
+    corpus_name: Callable[[dict], str] = lambda hparams: ""
+    epoch_marks: Callable[[dict], list] = lambda hparams: []

@@ -6,17 +6,14 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from mixtures.variants import FULL_MIX
 from recipekit.reporting.document import Section, Table, Text
 from recipekit.scoring import statistics
-from scoring.evaluation import FULL_MIX_GROUP, ROW_COLUMNS
 
-# Between the scores of one mixture in two tables: both are rounded to 0.0001 dB.
-SAME_MIXTURE = 0.01
+# Between the scores of one unprocessed recording in two tables, which are rounded to
+# four decimals.
+SAME_RECORDING = 0.01
 
 METHOD = (
-    f"Differences of SI-SDR on the full mixtures ({FULL_MIX_GROUP}), of the same "
-    "recordings, each score after the best permutation; that of SI-SDRi is the same. "
     "The standard error is from a hierarchical bootstrap "
     f"({statistics.RESAMPLES} samples): of each setting's n seeds n - 1 are drawn, "
     "then recordings, the same for all seeds and settings. The 95 % interval is the "
@@ -43,14 +40,15 @@ MEANING = (
 
 @dataclass(frozen=True)
 class TestSet:
-    """Settings that were tested on the same mixtures.
+    """Settings that were tested on the same recordings.
 
     Attributes
     ----------
     rows : pandas.DataFrame
-        ROW_COLUMNS and the SI-SDR of each mixture.
+        What describes each recording, whatever the model.
     scores : dict
-        Label of the setting -> SI-SDR, [seeds, recordings] of the full mixtures.
+        Label of the setting -> its scores of the recordings as they are,
+        [seeds, recordings].
     """
 
     __test__ = False  # not one of pytest's
@@ -59,59 +57,69 @@ class TestSet:
     scores: dict
 
 
-def section(settings):
+def section(settings, measures):
     """Returns the section of comparisons, or None if no two share a test set."""
+    metric = measures.metrics[measures.compared].title
     tables = []
-    for number, test_set in enumerate(find_test_sets(settings), start=1):
+    for number, test_set in enumerate(find_test_sets(settings, measures), start=1):
         if len(test_set.scores) > 1:
             count = next(iter(test_set.scores.values())).shape[1]
-            title = f"Differences in dB on {count} recordings"
-            table = compare(test_set.scores)
+            of = f" in {measures.unit}" if measures.unit else ""
+            title = f"Differences{of} on {count} recordings"
+            table = compare_settings(test_set.scores, measures.unit)
             tables.append(Table(f"comparison_{number}", title, table, decimals=3))
     if not tables:
         return None
-    return Section("comparison", "Comparison", (Text(METHOD), Text(MEANING), *tables))
+    compared = f"Differences of {metric} on the recordings as they are "
+    compared += f"({measures.whole_name}), the same for both settings. "
+    texts = Text(compared + METHOD), Text(MEANING)
+    return Section("comparison", "Comparison", (*texts, *tables))
 
 
-def find_test_sets(settings):
-    """Groups tested settings by their test mixtures.
+def find_test_sets(settings, measures):
+    """Groups tested settings by their test recordings.
 
     Names of recordings may recur in another corpus. So rows must agree in all that
-    describes them and in the score of the mixture itself.
+    describes them and, where it is known, in the score of the unprocessed recording.
 
     Arguments
     ---------
     settings : list of Setting
+    measures : Measures
 
     Returns
     -------
     list of TestSet
     """
+    order = ["id", measures.condition]
     found = []
     for setting in settings:
         members = {}
         for tested in setting.tested:
-            rows = _mixtures(tested)
+            tested = tested.sort_values(order, ignore_index=True)
+            rows = _recordings(tested, measures)
             test_set = next((t for t in found if _same(t.rows, rows)), None)
             if test_set is None:
                 test_set = TestSet(rows, {})
                 found.append(test_set)
-            full = tested.sort_values(["id", "variant"])
-            full = full[full["variant"].isin(FULL_MIX)]
-            members.setdefault(id(test_set), []).append(full["si_sdr"].to_numpy())
+            whole = tested[tested[measures.condition].isin(measures.whole)]
+            scores = whole[measures.compared].to_numpy()
+            members.setdefault(id(test_set), []).append(scores)
         for test_set in found:
             if id(test_set) in members:
                 test_set.scores[setting.label] = np.stack(members[id(test_set)])
     return found
 
 
-def compare(scores):
+def compare_settings(scores, unit):
     """Compares each two settings of a test set.
 
     Arguments
     ---------
     scores : dict
         Label -> [seeds, recordings], at least two settings; NaN where undefined.
+    unit : str
+        Of the scores.
 
     Returns
     -------
@@ -158,9 +166,10 @@ def compare(scores):
     table["p, Holm"] = statistics.holm(both.max(axis=1, skipna=False))
     judged = int(table["p, Holm"].notna().sum())
     sentences = [
-        in_words(
+        verdict(
             (row["first"], row["second"]),
             estimate,
+            unit,
             row["p, Holm"],
             [values.mean(axis=1) for values in pair],
             judged,
@@ -174,16 +183,18 @@ def compare(scores):
     return table.drop(columns=["first", "second"])
 
 
-def in_words(labels, estimate, p, scores, pairs, fixed=0.0):
-    """Returns what a comparison of two settings allows to say.
+def verdict(labels, estimate, unit, p, scores, pairs=1, fixed=0.0):
+    """Returns what a comparison of two settings allows to say, as a sentence.
 
     Arguments
     ---------
     labels : (str, str)
     estimate : Estimate
-        Of the difference in dB.
+        Of the difference.
+    unit : str
+        Of the scores.
     p : float
-        After Holm's correction.
+        After the correction for the number of pairs.
     scores : list of array
         Mean scores of the seeds of both settings.
     pairs : int
@@ -193,41 +204,45 @@ def in_words(labels, estimate, p, scores, pairs, fixed=0.0):
     """
     low, high = estimate.interval
     first, second = labels
-    numbers = f"{estimate.value:.2f} dB [{low:.2f}, {high:.2f}]".replace("-", "−")
-    said = f"{first} − {second} = {numbers}"
+    value = f"{estimate.value:.2f} {unit}".rstrip()
+    numbers = f"{value} [{low:.2f}, {high:.2f}]".replace("-", "−")
+    difference = f"{first} − {second} = {numbers}"
     seeds = [len(values) for values in scores]
     if min(seeds) < 2:
         return (
-            f"{said} over recordings alone: with one seed, whether it would be so with "
-            "other seeds cannot be judged"
+            f"{difference} over recordings alone: with one seed, whether it would be "
+            "so with other seeds cannot be judged"
         )
     if p < statistics.ALPHA:
-        return f"{said}, significant"
+        return f"{difference}, significant"
     have = " and ".join(map(str, sorted(set(seeds))))
-    verdict = "cannot be told apart"
+    judgement = "cannot be told apart"
     if low > 0 or high < 0:
-        verdict = f"not significant among {pairs} comparisons"
-    said += f", {verdict} with {have} seeds: "
+        judgement = f"not significant among {pairs} comparisons"
+    sentence = f"{difference}, {judgement} with {have} seeds: "
     variances = [np.var(values, ddof=1) for values in scores]
     needed = statistics.seeds_needed(
         estimate.value, variances, statistics.ALPHA / pairs, fixed
     )
     if needed is None:
-        return f"{said}more than {statistics.MOST_SEEDS}, or more recordings, needed"
-    return f"{said}about {max(needed - min(seeds), 1)} more of each needed"
+        return (
+            f"{sentence}more than {statistics.MOST_SEEDS}, or more recordings, needed"
+        )
+    return f"{sentence}about {max(needed - min(seeds), 1)} more of each needed"
 
 
-def _mixtures(tested):
-    """Returns what a test table says of its mixtures, whatever the model."""
-    rows = tested[list(ROW_COLUMNS)].assign(
-        mixture=tested["si_sdr"] - tested["si_sdri"]
-    )
-    return rows.sort_values(["id", "variant"], ignore_index=True)
+def _recordings(tested, measures):
+    """Returns what a test table says of its recordings, whatever the model."""
+    unprocessed = 0.0
+    if measures.improvement:
+        unprocessed = tested[measures.compared] - tested[measures.improvement]
+    return tested[list(measures.describing)].assign(unprocessed=unprocessed)
 
 
 def _same(first, second):
-    """Returns whether two tables are of the same mixtures."""
-    names = list(ROW_COLUMNS)
-    return first[names].equals(second[names]) and np.allclose(
-        first["mixture"], second["mixture"], rtol=0, atol=SAME_MIXTURE, equal_nan=True
+    """Returns whether two tables are of the same recordings."""
+    first, second = first.copy(), second.copy()
+    levels = first.pop("unprocessed"), second.pop("unprocessed")
+    return first.equals(second) and np.allclose(
+        *levels, rtol=0, atol=SAME_RECORDING, equal_nan=True
     )

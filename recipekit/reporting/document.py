@@ -36,7 +36,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, on the page and as ``<name>.png``."""
+    """A figure.
+
+    Attributes
+    ----------
+    name : str
+        Its anchor, unique in the report.
+    title : str
+    figure : matplotlib.figure.Figure
+    """
 
     name: str
     title: str

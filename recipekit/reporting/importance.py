@@ -17,33 +17,28 @@ from recipekit.reporting.ledgers import (
     searched_keys,
 )
 from recipekit.reporting.search_pictures import draw_importance
+from recipekit.scoring import statistics
 
-REPEATS = 100  # bootstrap forests, the importance's
+REPEATS = 100  # forests on bootstrap samples
 TREES = 20  # of each
 LEAF = 3  # trials in a leaf, at least
 PERMUTATIONS = 5  # of a key, for each forest
-RESAMPLES = 1000  # of the correlations
-PERCENTILES = (2.5, 97.5)
 LEAST_GROUP = 5  # trials of one stage and fidelity that can be centred
 LEAST_TRIALS = 20  # to grow a forest on
 LEAST_CORRELATED = 10  # trials
 LEAST_SHARED = 3  # configurations at two fidelities
 FEW_SHARED = 10  # below which a bootstrap over configurations says little
-LOGGED = {  # key -> correlation with the score in an earlier study of DPRNN
-    "weight_decay": -0.27,
-    "lr": 0.12,
-    "grad_clip_norm": -0.01,
-    "lr_factor": 0.23,
-}
 
 
-def importance_blocks(course):
+def importance_blocks(course, logged=None):
     """Makes the report's blocks on what explains the scores.
 
     Arguments
     ---------
     course : pandas.DataFrame
         As from ``searches.progress``.
+    logged : dict, optional
+        Key -> correlation with the score in an earlier study, to compare with.
 
     Returns
     -------
@@ -61,7 +56,7 @@ def importance_blocks(course):
         return []
     return [
         *_forest_blocks(studies),
-        *_correlation_blocks(searched),
+        *_correlation_blocks(searched, logged),
         *_fidelity_blocks(done),
     ]
 
@@ -124,7 +119,7 @@ def importance(trials):
         errors = np.mean((predicted - centred[left]) ** 2, axis=(1, 2))
         rises[repeat] = (errors - error) / (2 * centred.var())
     residuals = centred - sums / np.maximum(counts, 1)
-    low, high = np.percentile(rises, PERCENTILES, axis=0)
+    low, high = statistics.percentile_interval(rises)
     table = pd.DataFrame(
         {"key": keys, "importance": rises.mean(0), "low": low, "high": high}
     )
@@ -142,21 +137,23 @@ def _permuted(features, generator):
     return copies
 
 
-def correlations(trials):
+def correlations(trials, logged=None):
     """Correlates each searched key with the score, within stages and fidelities.
 
     Arguments
     ---------
     trials : pandas.DataFrame
         Completed trials of searches.
+    logged : dict, optional
+        Key -> correlation with the score in an earlier study, to compare with.
 
     Returns
     -------
     pandas.DataFrame
         Columns study, stage, train_items, epochs, key, trials (number), spearman and
         pearson (on log10 where the key is logarithmic), each with its 95 % bootstrap
-        interval (_low, _high), logged and excludes 0 (of
-        Spearman's interval). Groups of fewer than LEAST_CORRELATED trials and keys
+        interval (_low, _high), logged (if given) and excludes 0 (of Spearman's
+        interval). Groups of fewer than LEAST_CORRELATED trials and keys
         whose values are texts are left out.
     """
     rows = []
@@ -175,8 +172,10 @@ def correlations(trials):
                 rows.append(
                     {"study": study, "stage": stage, "train_items": items}
                     | {"epochs": epochs, "key": key, "trials": len(group)}
-                    | _correlate(group["value"], group["score"], study, stage, key)
-                    | {"logged": LOGGED.get(key, np.nan)}
+                    | statistics.correlation_intervals(
+                        group["value"], group["score"], study, stage, key
+                    )
+                    | ({"logged": logged.get(key, np.nan)} if logged else {})
                 )
     table = pd.DataFrame(rows)
     if rows:
@@ -211,7 +210,9 @@ def fidelity_correlations(trials):
             if len(shared) < LEAST_SHARED:
                 continue
             names = [fidelity_name(*fidelity) for fidelity in (low, high)]
-            found = _correlate(shared[low], shared[high], study, *names)
+            found = statistics.correlation_intervals(
+                shared[low], shared[high], study, *names
+            )
             if len(shared) < FEW_SHARED:
                 found |= {"spearman_low": np.nan, "spearman_high": np.nan}
             rows.append(
@@ -221,36 +222,6 @@ def fidelity_correlations(trials):
                 | {"kendall": stats.kendalltau(shared[low], shared[high]).statistic}
             )
     return pd.DataFrame(rows)
-
-
-def _correlate(first, second, *key):
-    """Returns both correlations of two columns with their bootstrap intervals."""
-    pairs = np.stack([first, second]).astype(float)  # [2, rows]
-    generator = keyed.generator("correlation", *key)
-    rows = pairs.shape[1]
-    drawn = pairs[:, generator.integers(rows, size=(RESAMPLES, rows))]
-    result = {}
-    for name, ranked in (("spearman", True), ("pearson", False)):
-        sides = [
-            _pearson(*(stats.rankdata(values, axis=-1) if ranked else values))
-            for values in (pairs, drawn)
-        ]
-        defined = sides[1][~np.isnan(sides[1])]
-        low = high = np.nan
-        if len(defined):
-            low, high = np.percentile(defined, PERCENTILES)
-        result |= {name: sides[0], f"{name}_low": low, f"{name}_high": high}
-    return result
-
-
-def _pearson(first, second):
-    """Returns the correlations along the last axis, NaN where a side is constant."""
-    first = first - first.mean(-1, keepdims=True)
-    second = second - second.mean(-1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (first * second).sum(-1) / np.sqrt(
-            (first**2).sum(-1) * (second**2).sum(-1)
-        )
 
 
 def _forest_blocks(studies):
@@ -290,19 +261,23 @@ def _forest_blocks(studies):
     return blocks
 
 
-def _correlation_blocks(searched):
-    table = correlations(searched)
+def _correlation_blocks(searched, logged):
+    table = correlations(searched, logged)
     if table.empty:
         return []
     excluding = (table["excludes 0"] == "yes").sum()
+    text = (
+        "Correlation of each key with the score within a stage, with bootstrap "
+        f"intervals; {excluding} of {len(table)} of Spearman's exclude 0, where chance "
+        f"alone would let about {statistics.ALPHA * len(table):.1f} do so."
+    )
+    if logged:
+        text += (
+            " Logged: the values of an earlier study, for which neither number of "
+            "trials nor interval is known."
+        )
     return [
-        Text(
-            "Correlation of each key with the score within a stage, with bootstrap "
-            f"intervals; {excluding} of {len(table)} of Spearman's exclude 0, where "
-            f"chance alone would let about {0.05 * len(table):.1f} do so. Logged: the "
-            "values of an earlier study, for which neither number of trials nor "
-            "interval is known."
-        ),
+        Text(text),
         Table("search_correlations", "Correlations of keys and score", table),
     ]
 

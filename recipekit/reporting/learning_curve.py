@@ -1,10 +1,9 @@
 """The learning curve of a run as a PNG, or those of several in one.
 
-python curve.py results/dprnn/123 results/convtasnet/123 --out curves.png
+python -m recipekit.reporting.learning_curve RUN [RUN ...] --out curves.png
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
@@ -12,54 +11,55 @@ from matplotlib.figure import Figure
 
 from recipekit.console import plain_errors
 from recipekit.files.atomic import replacing
-from recipekit.files.csvs import check_text
+from recipekit.training.history import read_history
 
-NEEDED = ("epoch", "lr", "train si_sdr", "valid si_sdr")  # in each line of a log
-PAIR = r"(\w[\w ]*): ([^\s,]+)"  # a name and its value in SpeechBrain's train_log.txt
+LOSS = "loss"
 
 
-def plot_learning_curve(history, best_epoch, curriculum, path, title):
-    """Draws training and validation SI-SDR and the learning rate over epochs.
+def plot_learning_curve(history, best_epoch, marks, path, title, measures):
+    """Draws a score in training and validation, and the learning rate, over epochs.
 
     Arguments
     ---------
     history : list of dict
-        One entry per epoch, with ``stats_meta`` (epoch, lr), ``train_stats``
-        (si_sdr) and ``valid_stats`` (si_sdr, si_sdri) as given to train loggers.
+        Entries of ``history.json``; the score is ``shared_score``'s.
     best_epoch : int
         The epoch with the highest monitored score.
-    curriculum : Curriculum
-        Its stages are marked.
+    marks : list of (int, str)
+        Epochs to mark, and what to write there.
     path : str or Path
         PNG to write.
     title : str
+    measures : Measures
+        Name and unit of the score.
     """
-    epochs = [entry["stats_meta"]["epoch"] for entry in history]
+    name = shared_score(history)
+    epochs = [entry["epoch"] for entry in history]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for stats, label, color in (
-        ("train_stats", "training (variants of the curriculum)", "tab:gray"),
-        ("valid_stats", "validation", "tab:blue"),
+    for part, label, color in (
+        ("train", "training", "tab:gray"),
+        ("valid", "validation", "tab:blue"),
     ):
-        scores = [entry[stats]["si_sdr"] for entry in history]
+        scores = [entry[part][name] for entry in history]
         axes.plot(epochs, scores, marker=".", label=label, color=color)
-    best_score = history[best_epoch - 1]["valid_stats"]["si_sdr"]
+    best_score = history[best_epoch - 1]["valid"][name]
     axes.plot(
         best_epoch,
         best_score,
         "o",
         mfc="none",
         color="tab:blue",
-        label=f"best: {best_score:.2f} dB",
+        label=f"best: {measures.with_unit(best_score)}",
     )
-    mark_stages(axes, curriculum, epochs[-1], "tab:green", ":")
-    axes.set(xlabel="epoch", ylabel="SI-SDR (dB)", title=title)
+    mark_epochs(axes, marks, epochs[-1], "tab:green", ":")
+    axes.set(xlabel="epoch", ylabel=measures.label(name), title=title)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     rates = axes.twinx()
     rates.plot(
         epochs,
-        [entry["stats_meta"]["lr"] for entry in history],
+        [entry["lr"] for entry in history],
         drawstyle="steps-post",
         color="tab:orange",
         lw=0.8,
@@ -72,26 +72,49 @@ def plot_learning_curve(history, best_epoch, curriculum, path, title):
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def mark_stages(axes, curriculum, last, color, style):
-    """Marks where stages of a curriculum begin, with their variants.
+def shared_score(history):
+    """Returns the name of the score that training and validation both log.
+
+    That is the first one; the loss only if there is no other.
+
+    Arguments
+    ---------
+    history : list of dict
+        Entries of ``history.json``.
+
+    Raises
+    ------
+    ValueError
+        If there is none in all epochs.
+    """
+    parts = [entry[part] for entry in history for part in ("train", "valid")]
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    if not names:
+        raise ValueError("no score is logged of both training and validation")
+    return next((name for name in names if name != LOSS), LOSS)
+
+
+def mark_epochs(axes, marks, last, color, style):
+    """Marks epochs with vertical lines and texts.
 
     Arguments
     ---------
     axes : matplotlib.axes.Axes
         With epochs on the x axis.
-    curriculum : Curriculum
+    marks : list of (int, str)
+        Epochs and texts.
     last : int
-        The last epoch drawn; later stages are left out.
+        The last epoch drawn; later marks are left out.
     color, style : str
         Of the lines.
     """
-    for stage in curriculum.stages:
-        if stage["epoch"] > last:
-            break
-        axes.axvline(stage["epoch"], color=color, lw=0.8, ls=style)
+    for epoch, text in marks:
+        if epoch > last:
+            continue
+        axes.axvline(epoch, color=color, lw=0.8, ls=style)
         axes.annotate(
-            " ".join(stage["variants"]),
-            (stage["epoch"], 1),
+            text,
+            (epoch, 1),
             xycoords=("data", "axes fraction"),
             xytext=(3, -3),
             textcoords="offset points",
@@ -101,75 +124,36 @@ def mark_stages(axes, curriculum, last, color, style):
         )
 
 
-def read_log(folder):
-    """Reads what a run's train_log.txt says of each epoch.
-
-    Arguments
-    ---------
-    folder : str or Path
-        The run's output folder.
-
-    Returns
-    -------
-    list of dict
-        One entry per epoch: the log's names and numbers, such as ``train si_sdr``,
-        ``valid si_sdr`` and, since version 0.2, ``examples``.
-
-    Raises
-    ------
-    ValueError
-        If the log holds no epoch, or a line of it is not one's.
-    """
-    path = Path(folder) / "train_log.txt"
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected the output folder of a run")
-    check_text(path)
-    entries = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        try:
-            entry = {name: float(value) for name, value in re.findall(PAIR, line)}
-            missing = [name for name in NEEDED if name not in entry]
-        except ValueError as error:
-            missing = [str(error)]
-        if missing:
-            raise ValueError(
-                f"{path}, line {number}: is no epoch's ({', '.join(missing)}); "
-                "expected a line as train.py writes it"
-            )
-        entries.append(entry)
-    if not entries:
-        raise ValueError(f"{path}: no epoch has ended yet")
-    return entries
-
-
 def plot_overlay(folders, path):
     """Draws the learning curves of several runs over the examples they saw.
-
-    If one of them is of version 0.1, which did not log these, over epochs.
 
     Arguments
     ---------
     folders : list of str or Path
-        Output folders of runs; their names are the labels.
+        Output folders of runs of one recipe; their names are the labels.
     path : str or Path
         PNG to write.
+
+    Raises
+    ------
+    ValueError
+        Naming a history that cannot be read, or if the runs share no score.
     """
-    logs = [read_log(folder) for folder in folders]
-    told = all("examples" in entry for entries in logs for entry in entries)
-    progress = "examples" if told else "epoch"
+    histories = [read_history(folder) for folder in folders]
+    name = shared_score([entry for entries in histories for entry in entries])
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for number, (folder, entries) in enumerate(zip(folders, logs, strict=True)):
-        examples = [entry[progress] for entry in entries]
-        for stats, style in (("train", ":"), ("valid", "-")):
-            scores = [entry[f"{stats} si_sdr"] for entry in entries]
-            label = Path(folder).resolve().name if stats == "valid" else None
+    for number, (folder, entries) in enumerate(zip(folders, histories, strict=True)):
+        examples = [entry["examples"] for entry in entries]
+        for part, style in (("train", ":"), ("valid", "-")):
+            scores = [entry[part][name] for entry in entries]
+            label = Path(folder).resolve().name if part == "valid" else None
             axes.plot(
                 examples, scores, style, marker=".", color=f"C{number}", label=label
             )
     axes.set(
-        xlabel="training examples" if told else "epoch",
-        ylabel="SI-SDR (dB)",
+        xlabel="training examples",
+        ylabel=name,
         title="validation (lines) and training (dots)",
     )
     axes.grid(alpha=0.3)

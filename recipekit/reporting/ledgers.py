@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recipekit.files.csvs import check_text
+from recipekit.files.csvs import read_table
+from recipekit.studies.statuses import STATUSES
 
 FILE = "ledger.csv"
 PREFIX = "hp."  # of the columns of searched keys
-STATUSES = ("completed", "failed", "running", "waiting")
 TEXTS = ("study", "stage", "algorithm", "trial", "run", "status", "device", "failure")
 NUMBERS = (
-    "score",  # best validation score in dB, higher is better
+    "score",  # best monitored score, higher is better
     "epochs",  # asked for
     "best_epoch",
     "train_items",  # of an epoch; empty: all
@@ -62,26 +62,15 @@ def read_ledger(path):
     ValueError
         Naming file and column, if a column is missing or holds what it must not.
     """
-    check_text(path)
-    try:
-        frame = pd.read_csv(
-            path,
-            encoding="utf-8-sig",
-            dtype=dict.fromkeys((*TEXTS, *TIMES), str),
-            keep_default_na=False,
-            na_values=[""],
-        )
-    except ValueError as error:  # pandas' parser errors are ValueErrors
-        raise ValueError(
-            f"{path}: not a readable CSV ({error}). `study.py ... --status` names the "
-            "study; resuming it writes it again"
-        ) from error
-    missing = [name for name in (*TEXTS, *NUMBERS, *TIMES) if name not in frame]
-    if missing:
-        raise ValueError(
-            f"{path} lacks the columns {', '.join(missing)}; a ledger is written by "
-            "study.py"
-        )
+    frame = read_table(
+        path,
+        (*TEXTS, *NUMBERS, *TIMES),
+        "`study.py ... --status` names the study; resuming it writes the ledger again",
+        may_be_empty=True,
+        dtype=dict.fromkeys((*TEXTS, *TIMES), str),
+        keep_default_na=False,
+        na_values=[""],
+    )
     frame[list(TEXTS)] = frame[list(TEXTS)].fillna("")
     for name in (*NUMBERS, *TIMES):
         try:
@@ -114,7 +103,7 @@ def searched_keys(trials):
     ]
 
 
-def configurations(trials):
+def configuration_texts(trials):
     """Returns what each trial was run with, apart from its seed, as one text.
 
     Values are equal if their first six digits are.

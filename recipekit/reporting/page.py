@@ -1,4 +1,4 @@
-"""Writes a report: one self-contained HTML page, and its tables and pictures."""
+"""Writes a report: one self-contained HTML page, and its tables as CSVs."""
 
 import base64
 import io
@@ -7,6 +7,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 import soundfile
+from PIL import Image
 
 from recipekit.files.atomic import replacing
 from recipekit.reporting.document import Picture, Sound, Table
@@ -15,9 +16,9 @@ DPI = 120
 
 
 def write_page(sections, folder, title):
-    """Writes report.html, and beside it the CSVs and PNGs that it shows.
+    """Writes report.html, and beside it the CSVs of its tables.
 
-    Recordings are in the page only.
+    Pictures and recordings are in the page only.
 
     Arguments
     ---------
@@ -81,14 +82,11 @@ def _render(block, folder):
             ],
         }
     if isinstance(block, Picture):
-        png = io.BytesIO()
-        block.figure.savefig(png, format="png", dpi=DPI)
-        with replacing(folder / f"{block.name}.png") as path:
-            path.write_bytes(png.getvalue())
         return {
             "kind": kind,
+            "name": block.name,
             "title": block.title,
-            "uri": _data_uri("image/png", png.getvalue()),
+            "uri": _data_uri("image/png", _as_png(block.figure)),
         }
     if isinstance(block, Sound):
         wav = io.BytesIO()
@@ -99,6 +97,18 @@ def _render(block, folder):
             "uri": _data_uri("audio/wav", wav.getvalue()),
         }
     return {"kind": kind, "text": block.text}
+
+
+def _as_png(figure):
+    """Returns a figure as a PNG with a palette (bytes): a quarter of full colour's."""
+    full, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png", dpi=DPI)
+    with Image.open(full) as image:
+        palette = image.convert("RGB").quantize(
+            method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
+        )
+    palette.save(png, format="png", optimize=True)
+    return png.getvalue()
 
 
 def _are_whole(values):

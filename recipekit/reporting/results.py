@@ -4,15 +4,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mixtures.curriculum import Curriculum
-from mixtures.variants import FULL_MIX, VARIANTS
 from recipekit.reporting.document import Picture, Section, Table, Text
-from recipekit.reporting.learning_curve import mark_stages
+from recipekit.reporting.learning_curve import mark_epochs
 from recipekit.scoring import statistics
-from scoring.evaluation import FULL_MIX_GROUP, MEAN_GROUP, METRICS
 
 
-def section(settings, left_out):
+def section(settings, left_out, measures):
     """Returns the section of results, or None if there are none.
 
     Arguments
@@ -20,6 +17,7 @@ def section(settings, left_out):
     settings : list of Setting
     left_out : list of str
         Runs that are not in the report, and why.
+    measures : Measures
 
     Returns
     -------
@@ -27,30 +25,34 @@ def section(settings, left_out):
     """
     blocks = [Text(f"Left out: {reason}") for reason in left_out]
     if settings:
+        unit = f", in {measures.unit}" if measures.unit else ""
         blocks += [
             Text(
                 "A setting is what its runs share; they differ in their seed. It is "
-                "named by what differs between the settings of its model. Scores "
-                "are the best validation scores of the runs in dB: SI-SDR on the full "
-                "mixtures, or SI-SDRi where that was monitored. Mean, standard "
-                "deviation and 95 % interval (Student's t) are over seeds; hours are "
-                "those of all seeds together, where they are known."
+                "named by what differs between the settings of its model. Scores are "
+                f"the best validation scores of the runs{unit}: {measures.monitored}. "
+                "Mean, standard deviation and 95 % interval (Student's t) are over "
+                "seeds; hours are those of all seeds together, where they are known."
             ),
             Table("results", "Best validation scores", validation_table(settings)),
         ]
         if any(setting.tested for setting in settings):
             blocks += [
                 Text(
-                    "Test scores by variant, and of the full mixtures "
-                    f"({FULL_MIX_GROUP}): means over recordings and seeds; std is that "
-                    f"of the SI-SDRi over seeds. In the {MEAN_GROUP} each variant "
-                    "counts alike, however many recordings it has; tests of earlier "
-                    "versions do not tell it."
+                    f"Test scores by {measures.condition}, and of the recordings as "
+                    f"they are ({measures.whole_name}): means over recordings and "
+                    f"seeds; std is that of the {_gain_title(measures)} over seeds. In "
+                    f"the {measures.mean_name} each counts alike, however many "
+                    "recordings it has; it is empty for tests of earlier versions."
                 ),
-                Table("test", "Test scores", test_table(settings)),
+                Table("test", "Test scores", test_table(settings, measures)),
             ]
         blocks += [
-            Picture(f"curve_{number:02}", _heading(setting), learning_curves(setting))
+            Picture(
+                f"curve_{number:02}",
+                _heading(setting),
+                learning_curves(setting, measures.unit),
+            )
             for number, setting in enumerate(settings, start=1)
         ]
     return Section("results", "Results", tuple(blocks)) if blocks else None
@@ -77,7 +79,7 @@ def validation_table(settings):
                 "std": np.std(scores, ddof=1) if len(scores) > 1 else np.nan,
                 "low": low,
                 "high": high,
-                "epochs": max(len(run.log) for run in setting.runs),
+                "epochs": max(len(run.history) for run in setting.runs),
                 "of": setting.runs[0].settings.get("N_epochs"),
                 "hours": sum(seconds) / 3600 if known else np.nan,
             }
@@ -85,57 +87,62 @@ def validation_table(settings):
     return pd.DataFrame(rows)
 
 
-def test_table(settings):
+def test_table(settings, measures):
     """Returns a row for each setting and group of its test results."""
+    condition = measures.condition
+    groups = {name: (name,) for name in measures.conditions}
+    groups[measures.whole_name] = measures.whole
     rows = []
     for setting in settings:
-        for group in (*VARIANTS, FULL_MIX_GROUP):
-            members = FULL_MIX if group == FULL_MIX_GROUP else (group,)
-            tables = [run[run["variant"].isin(members)] for run in setting.tested]
+        for group, members in groups.items():
+            tables = [run[run[condition].isin(members)] for run in setting.tested]
             tables = [table for table in tables if len(table)]
             if not tables:
                 continue
-            means = pd.DataFrame([table[list(METRICS)].mean() for table in tables])
-            row = {"setting": setting.label, "variant": group}
+            means = [table[list(measures.metrics)].mean() for table in tables]
+            row = {"setting": setting.label, condition: group}
             row |= {"seeds": len(tables), "recordings": tables[0]["id"].nunique()}
-            row |= {METRICS[name][0]: means[name].mean() for name in METRICS}
-            rows.append(row | {"std": means["si_sdri"].std()})
+            rows.append(row | _over_seeds(means, measures))
         if setting.tested:
-            rows.append(_mean_of_variants(setting))
+            means = [run.means for run in setting.runs if run.means]
+            row = {"setting": setting.label, condition: measures.mean_name}
+            row["seeds"] = len(means) or None
+            rows.append(row | _over_seeds(means, measures))
     return pd.DataFrame(rows)
 
 
-def _mean_of_variants(setting):
-    """Returns the row of a setting's mean of variants, NaN where no test tells it."""
-    told = [run.means for run in setting.runs if run.means]
-    means = pd.DataFrame(told, columns=list(METRICS), dtype=float)
-    row = {"setting": setting.label, "variant": MEAN_GROUP, "seeds": len(told) or None}
-    row |= {METRICS[name][0]: means[name].mean() for name in METRICS}
-    return row | {"std": means["si_sdri"].std()}
+def _over_seeds(means, measures):
+    """Returns the means of each metric over seeds, and std of the gain."""
+    table = pd.DataFrame(means, columns=list(measures.metrics), dtype=float)
+    row = {each.title: table[name].mean() for name, each in measures.metrics.items()}
+    return row | {"std": table[measures.gain].std()}
 
 
-def learning_curves(setting):
-    """Draws the runs of a setting; the curriculum and falls of the rate are marked."""
+def _gain_title(measures):
+    return measures.metrics[measures.gain].title
+
+
+def learning_curves(setting, unit):
+    """Draws the runs of a setting, with its marks and where the rate has fallen."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for number, run in enumerate(setting.runs):
-        epochs = [entry["epoch"] for entry in run.log]
+        epochs = [entry["epoch"] for entry in run.history]
         color = f"C{number % 10}"
-        for stats, style in (("train si_sdr", ":"), (run.monitored, "-")):
-            label = f"seed {run.seed}" if style == "-" else None
-            scores = [entry[stats] for entry in run.log]
-            axes.plot(epochs, scores, style, color=color, label=label)
+        trained = [entry["train"][run.shared] for entry in run.history]
+        axes.plot(epochs, trained, ":", color=color)
+        scores = [entry["score"] for entry in run.history]
+        axes.plot(epochs, scores, color=color, label=f"seed {run.seed}")
         axes.plot(run.best["epoch"], run.score, "o", mfc="none", color=color)
-        for before, after in zip(run.log, run.log[1:], strict=False):
+        for before, after in zip(run.history, run.history[1:], strict=False):
             if after["lr"] < before["lr"]:
                 place = {"transform": axes.get_xaxis_transform(), "clip_on": False}
                 axes.plot(after["epoch"], 0, "v", color=color, ms=5, **place)
-    last = max(len(run.log) for run in setting.runs)
-    curriculum = Curriculum(setting.runs[0].settings["curriculum"])
-    mark_stages(axes, curriculum, last, "tab:gray", "--")
+    last = max(len(run.history) for run in setting.runs)
+    mark_epochs(axes, setting.runs[0].marks, last, "tab:gray", "--")
     axes.set(
         xlabel="epoch (triangles: the learning rate has fallen)",
-        ylabel="dB (lines: validation, dots: training)",
+        ylabel=f"{unit or 'score'} (lines: validation, dots: training)",
     )
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)

@@ -1,33 +1,23 @@
 """Finds and reads the runs in folders."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from exported.export import TrainingConstructor
-from exported.safe_yaml import New, read_description
-from exported.streaming import SeparationError
-from mixtures.curriculum import Curriculum
-from mixtures.variants import FULL_MIX, VARIANTS
 from recipekit.console import message
-from recipekit.files.csvs import check_text
-from recipekit.reporting.learning_curve import read_log
+from recipekit.files.csvs import read_table
+from recipekit.files.tagged_yaml import New, read_tagged
+from recipekit.reporting.learning_curve import shared_score
 from recipekit.reporting.ledgers import is_validation
-from recipekit.training.hparams_keys import FREE_KEYS, PLAIN
-from scoring.evaluation import FULL_MIX_GROUP, MEAN_GROUP, METRICS, ROW_COLUMNS
+from recipekit.scoring.summary import RESULTS, SUMMARY, TEST_AGAIN, read_summary
+from recipekit.training.history import HISTORY, read_history
+from recipekit.training.identity import identity, plain
 
-# Free to change in a run that goes on, but not between runs that shall be repetitions.
-COUNTED_KEYS = ("N_epochs", "early_stop_patience")
-AGAIN = "Test again: the run's command with --test_only True"
-TEXTS = ("id", "ID", "run", "speaker", "speaker1", "speaker2")
-CLASSES = {  # a class that only this model has, its last name: the model
-    "SPMamba": "SPMamba",
-    "SBTransformerBlock": "SepFormer",
-    "SBRNNBlock": "DPRNN",
-    "MaskNet": "Conv-TasNet",
-}
+HPARAMS = "hyperparams.yaml"
+# SpeechBrain's log. A folder with it, but without a history, is a run of an earlier
+# version: the report names it as one that cannot be read.
+LOG = "train_log.txt"
 
 
 @dataclass(frozen=True)
@@ -39,43 +29,46 @@ class Run:
     folder : Path
     model : str
     settings : dict
-        The keys of hyperparams.yaml that make a difference, without the seed, and
-        ``corpus``, the name of the corpus' folder.
+        The hparams that make a difference between runs, without the seed, and
+        ``corpus``, the name of the corpus.
     seed : int
-    monitored : str
-        Column of the log whose highest value is the best score.
-    log : list of dict
-        From ``learning_curve.read_log``.
+    history : list of dict
+        An entry for each epoch (``recipekit.training.history``).
+    shared : str
+        The score that training and validation both log.
+    marks : list of (int, str)
+        Epochs that learning curves mark, and what they write there.
     seconds : float or None
         Of training, where summary.json or a ledger tells.
     tested : pandas.DataFrame or None
         test_results.csv.
     means : dict
-        Metric -> mean of the variants' means in the test, where summary.json tells.
+        Metric -> mean of the conditions' means in the test, where summary.json tells.
     """
 
     folder: Path
     model: str
     settings: dict
     seed: int
-    monitored: str
-    log: list
+    history: list
+    shared: str
+    marks: list
     seconds: float | None
     tested: pd.DataFrame | None
     means: dict
 
     @property
     def best(self):
-        """The epoch with the highest monitored score, an entry of the log."""
-        return max(self.log, key=lambda entry: entry[self.monitored])
+        """The epoch with the highest monitored score, an entry of the history."""
+        return max(self.history, key=lambda entry: entry["score"])
 
     @property
     def score(self):
-        """The best validation score in dB."""
-        return self.best[self.monitored]
+        """The best monitored score."""
+        return self.best["score"]
 
 
-def find_runs(folders, ledgers):
+def find_runs(folders, ledgers, recipe):
     """Finds the runs below the folders.
 
     Arguments
@@ -85,6 +78,7 @@ def find_runs(folders, ledgers):
         Path of a ledger, resolved -> its trials (``ledgers.read_ledger``). Runs that
         were only searched with are passed over, and seconds are taken from here where
         a run was not tested.
+    recipe : Recipe
 
     Returns
     -------
@@ -103,20 +97,20 @@ def find_runs(folders, ledgers):
         for name, rows in ledger[ledger["run"] != ""].groupby("run"):
             folder = path.parent / "runs" / str(name)
             seconds[folder] = rows["seconds"].max()
-            tested = (folder / "test_results.csv").is_file()
+            tested = (folder / RESULTS).is_file()
             if not rows["validation"].any() and not tested:
                 searched.add(folder)
     found = {}
     for folder in folders:
         here = {
             path.parent.resolve(): path.parent
-            for path in sorted(Path(folder).rglob("hyperparams.yaml"))
-            if (path.parent / "train_log.txt").is_file()
+            for path in sorted(Path(folder).rglob(HPARAMS))
+            if any((path.parent / name).is_file() for name in (HISTORY, LOG))
         }
         if not here and not any(Path(folder).resolve() in p.parents for p in ledgers):
             raise ValueError(
-                f"{folder}: no run (a folder with hyperparams.yaml and train_log.txt) "
-                "and no ledger.csv of a study is in or below it"
+                f"{folder}: no run (a folder with {HPARAMS} and {HISTORY}) and no "
+                "ledger.csv of a study is in or below it"
             )
         found |= here
     runs, left_out = [], []
@@ -124,18 +118,19 @@ def find_runs(folders, ledgers):
         if resolved in searched:
             continue
         try:
-            runs.append(read_run(folder, seconds.get(resolved)))
-        except (ValueError, SeparationError, OSError) as error:
+            runs.append(read_run(folder, recipe, seconds.get(resolved)))
+        except (ValueError, OSError) as error:
             left_out.append(message(error))
     return runs, left_out
 
 
-def read_run(folder, seconds=None):
-    """Reads a run's folder; objects that its hyperparams.yaml names are not made.
+def read_run(folder, recipe, seconds=None):
+    """Reads a run's folder; objects that its hyperparams.yaml names are not built.
 
     Arguments
     ---------
     folder : Path
+    recipe : Recipe
     seconds : float, optional
         Of training, should the run not have been tested.
 
@@ -145,121 +140,87 @@ def read_run(folder, seconds=None):
 
     Raises
     ------
-    ValueError or SeparationError
+    ValueError
         Naming the file that is broken.
     """
-    path = folder / "hyperparams.yaml"
-    hparams = read_description(path, TrainingConstructor)
-    missing = [key for key in ("seed", "modules", "curriculum") if key not in hparams]
+    path = folder / HPARAMS
+    hparams = read_tagged(path)
+    missing = [key for key in ("seed", "modules") if key not in hparams]
     if missing:
-        raise ValueError(f"{path}: lacks {', '.join(missing)}; it is of no run")
+        raise ValueError(f"{path}: not the hparams of a run: lacks {missing[0]}")
     if not isinstance(hparams["modules"], dict):
-        raise ValueError(f"{path}: modules are no keys and values; it is of no run")
+        raise ValueError(f"{path}: modules: not a mapping of names to modules")
     try:
-        Curriculum(hparams["curriculum"])
+        marks = recipe.epoch_marks(hparams)
+        corpus = recipe.corpus_name(hparams)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: curriculum: {error}") from error
-    passed_over = {"seed", *FREE_KEYS} - set(COUNTED_KEYS)
-    settings = {
-        key: value
-        for key, value in hparams.items()
-        if key not in passed_over and isinstance(value, PLAIN)
-    }
-    corpus = hparams.get("data_folder") or hparams.get("embedded_folder") or ""
-    settings["corpus"] = Path(corpus).name
-    monitored = "valid si_sdri" if hparams.get("valid_per_variant") else "valid si_sdr"
-    log = read_log(folder)
-    if any(monitored not in entry for entry in log):
-        raise ValueError(f"{folder / 'train_log.txt'}: an epoch lacks {monitored}")
+        raise ValueError(f"{path}: not a valid value: {error}") from error
+    settings = identity(plain(hparams), ("seed", *recipe.free_keys), length=True)
+    history = read_history(folder)
+    try:
+        shared = shared_score(history)
+    except ValueError as error:
+        raise ValueError(f"{folder / HISTORY}: {error}") from error
     tested, means = None, {}
-    if (folder / "test_results.csv").is_file():
-        summary = _read_summary(folder / "summary.json")
-        tested = _read_tested(folder / "test_results.csv", summary["scores"])
+    if (folder / RESULTS).is_file():
+        measures = recipe.measures
+        summary = read_summary(folder, measures)
+        tested = _read_tested(folder / RESULTS, summary["scores"], measures)
         seconds = summary["provenance"].get("seconds") or seconds
-        means = summary["scores"].get(MEAN_GROUP, {})
-        means = {name: means[name]["mean"] for name in METRICS if name in means}
+        means = summary["scores"].get(measures.mean_name, {})
+        means = {name: means[name]["mean"] for name in measures.metrics if means}
     return Run(
         folder,
-        _model(hparams["modules"]),
-        settings,
+        _model(hparams["modules"], recipe.models),
+        settings | {"corpus": corpus},
         hparams["seed"],
-        monitored,
-        log,
+        history,
+        shared,
+        marks,
         seconds,
         tested,
         means,
     )
 
 
-def read_genders(path):
-    """Returns the gender of each speaker that a CSV names."""
-    table = read_table(Path(path), ("speaker", "gender")).dropna()
-    return dict(zip(table["speaker"], table["gender"], strict=True))
-
-
-def _model(modules):
+def _model(modules, models):
     """Returns the name of a model by the classes that it is made of."""
-    classes, unseen = [], list(modules.values())
-    while unseen:
-        value = unseen.pop()
-        if isinstance(value, New):
-            classes.append(value.name.rpartition(".")[2])
-            unseen += value.arguments.values()
-    known = [model for name, model in CLASSES.items() if name in classes]
-    return known[0] if known else " ".join(sorted(set(classes)))
+    built = [value for value in modules.values() if isinstance(value, New)]
+    names = [name for value in built for name in value.names()]
+    classes = {name.rpartition(".")[2] for name in names}
+    known = [model for name, model in models.items() if name in classes]
+    return known[0] if known else " ".join(sorted(classes))
 
 
-def read_table(path, columns):
-    """Reads a CSV that must have some columns and rows, TEXTS among them as texts."""
-    check_text(path)
-    try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str))
-    except ValueError as error:  # pandas' parser errors are ValueErrors
-        raise ValueError(f"{path}: not a readable CSV ({error})") from error
-    missing = [name for name in columns if name not in table]
-    if missing or table.empty:
-        what = f"lacks the columns {', '.join(missing)}" if missing else "has no rows"
-        raise ValueError(f"{path}: {what}; write it again")
-    return table
-
-
-def _read_tested(path, scores):
+def _read_tested(path, scores, measures):
     """Reads test_results.csv, and checks it against the scores of summary.json."""
-    table = read_table(path, (*ROW_COLUMNS, *METRICS))
-    for name in ("ssr", *METRICS):
+    condition = measures.condition
+    columns = (*measures.describing, *measures.metrics)
+    table = read_table(path, columns, TEST_AGAIN, dtype={"id": str})
+    for name in measures.metrics:
         if not pd.api.types.is_numeric_dtype(table[name]):
             wrong = pd.to_numeric(table[name], errors="coerce").isna()
             line = table.index[wrong & table[name].notna()][0] + 2
-            raise ValueError(f"{path}, line {line}: {name} is no number. {AGAIN}")
-    unknown = sorted(set(table["variant"].astype(str)) - set(VARIANTS))
+            raise ValueError(
+                f"{path}, line {line}: {name} is not a number. {TEST_AGAIN}"
+            )
+    unknown = sorted(set(table[condition].astype(str)) - set(measures.conditions))
     if unknown:
         raise ValueError(
-            f"{path}: variant {unknown[0]!r} is none of {', '.join(VARIANTS)}. {AGAIN}"
+            f"{path}: {condition} {unknown[0]!r} is none of "
+            f"{', '.join(measures.conditions)}. {TEST_AGAIN}"
         )
-    members = {FULL_MIX_GROUP: FULL_MIX, MEAN_GROUP: VARIANTS}
+    members = {
+        measures.whole_name: measures.whole,
+        measures.mean_name: measures.conditions,
+    }
     for group, stated in scores.items():
-        found = int(table["variant"].isin(members.get(group, (group,))).sum())
+        found = int(table[condition].isin(members.get(group, (group,))).sum())
         if found != stated["rows"]:
             raise ValueError(
-                f"{path}: {found} rows of {group}, but summary.json states "
-                f"{stated['rows']}. {AGAIN}"
+                f"{path}: {found} rows of {group}, but {SUMMARY} states "
+                f"{stated['rows']}. {TEST_AGAIN}"
             )
     if not path.read_bytes().endswith(b"\n"):
-        raise ValueError(f"{path}: its last line is cut short. {AGAIN}")
+        raise ValueError(f"{path}: its last line is cut short. {TEST_AGAIN}")
     return table
-
-
-def _read_summary(path):
-    """Reads the provenance and the scores of a summary.json."""
-    if not path.is_file():
-        raise ValueError(f"{path}: is not there, so the test was not finished. {AGAIN}")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        found["provenance"].get("seconds")
-        for group in found["scores"].values():
-            int(group["rows"]), [group[name]["mean"] for name in METRICS]
-    except (ValueError, LookupError, AttributeError, TypeError) as error:
-        raise ValueError(
-            f"{path}: is no summary of a test ({error!r}). {AGAIN}"
-        ) from error
-    return found

@@ -18,7 +18,7 @@ from recipekit.reporting.ledgers import (
 RANK_COLORS = matplotlib.colormaps["viridis"]
 
 
-def draw_progress(course, validated, column, label):
+def draw_progress(course, validated, column, label, unit=""):
     """Draws the best score so far of each study, and its validated configurations.
 
     Arguments
@@ -29,6 +29,8 @@ def draw_progress(course, validated, column, label):
         Column of both with the cost: examples or hours.
     label : str
         Of the axis.
+    unit : str
+        Of the scores.
 
     Returns
     -------
@@ -76,7 +78,7 @@ def draw_progress(course, validated, column, label):
     margin = 0.2 * (top - bottom) or 1.0
     axes.set(
         xlabel=label,
-        ylabel="best validation score (dB)",
+        ylabel=f"best validation score ({unit})" if unit else "best validation score",
         ylim=(bottom - margin, top + margin),
     )
     if column == "examples":

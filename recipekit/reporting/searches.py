@@ -1,33 +1,53 @@
 """The report's section on searches: what they cost, and what they reached."""
 
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
+from recipekit.reporting.comparison import verdict
 from recipekit.reporting.document import Picture, Section, Table, Text
 from recipekit.reporting.importance import importance_blocks
 from recipekit.reporting.ledgers import (
     FIDELITY,
-    configurations,
+    configuration_texts,
     fidelity_name,
     is_validation,
     searched_keys,
 )
 from recipekit.reporting.search_pictures import draw_parallel, draw_progress
 from recipekit.scoring import statistics
-
-REFERENCE = "three_stage"  # the study, by the start of its name, to compare costs with
-FINISHED = ("completed", "failed")
+from recipekit.studies.statuses import FINISHED
 
 
-def section(ledger):
+@dataclass(frozen=True)
+class LoggedStudy:
+    """An earlier study that searches are compared with.
+
+    Attributes
+    ----------
+    reference : str
+        How the name of the study begins that repeats it: costs are shown as shares of
+        this one's, too.
+    correlations : dict
+        Key -> correlation with the score that was logged.
+    """
+
+    reference: str
+    correlations: dict
+
+
+def section(ledger, unit="", logged=None):
     """Makes the section on searches.
 
     Arguments
     ---------
     ledger : pandas.DataFrame
         Ledgers of one or more studies, one below the other, as from ``read_ledger``.
+    unit : str
+        Of the scores.
+    logged : LoggedStudy, optional
 
     Returns
     -------
@@ -39,11 +59,11 @@ def section(ledger):
     course = progress(ledger)
     validated = validations(course)
     blocks = [
-        *_cost_blocks(course),
-        *_progress_blocks(course, validated),
-        *_validation_blocks(course, validated),
+        *_cost_blocks(course, logged),
+        *_progress_blocks(course, validated, unit),
+        *_validation_blocks(course, validated, unit),
         *_parallel_blocks(course),
-        *importance_blocks(course),
+        *importance_blocks(course, logged and logged.correlations),
         *_failure_blocks(course),
     ]
     return Section("searches", "Searches", tuple(blocks))
@@ -87,7 +107,7 @@ def costs(ledger, by):
     )
     keys = [ledger[name] for name in by]
     table = sums.groupby(keys, sort=False).sum()
-    distinct = configurations(ledger).groupby(keys, sort=False).nunique()
+    distinct = configuration_texts(ledger).groupby(keys, sort=False).nunique()
     table.insert(3, "configurations", distinct)
     return table.reset_index()
 
@@ -118,7 +138,7 @@ def progress(ledger):
     stages = [course["study"], course["stage"]]
     best = searched.groupby(stages).cummax().groupby(stages).ffill()
     return course.assign(
-        configuration=configurations(course),
+        configuration=configuration_texts(course),
         validation=validation,
         examples=spent["new_items"],
         hours=spent["worker_seconds"] / 3600,
@@ -162,43 +182,39 @@ def validations(course):
     return found.assign(best=~ranking["study"].duplicated(keep="last"))
 
 
-def compare(first, second):
+def compare_strategies(first, second, unit=""):
     """Says in words how the best configurations of two studies differ.
 
     Arguments
     ---------
     first, second : pandas.Series
         Rows of ``validations``.
+    unit : str
+        Of the scores.
 
     Returns
     -------
     str
         Difference of the means with Welch's interval, and what it allows to say.
     """
-    gap = statistics.welch(first["scores"], second["scores"])
-    low, high = gap.interval
-    text = (
-        f"{first['study']} − {second['study']} = {gap.value:+.2f} dB "
-        f"[{low:+.2f}, {high:+.2f}] with {first['seeds']} and {second['seeds']} seeds: "
-    )
-    if low > 0 or high < 0:
-        text += f"{first['study']} is {'better' if low > 0 else 'worse'}"
-    else:
-        text += "within the seed interval of each other, they cannot be told apart"
+    scores = first["scores"], second["scores"]
+    gap = statistics.welch(*scores)
+    names = first["study"], second["study"]
+    text = verdict(names, gap, unit, gap.p, scores)
     fidelities = [fidelity_name(*row[FIDELITY]) for row in (first, second)]
     if fidelities[0] != fidelities[1]:
         text += f" (trained with {fidelities[0]} against {fidelities[1]})"
     return text + "."
 
 
-def _cost_blocks(course):
+def _cost_blocks(course, logged):
     strategies = costs(course, ["study"])
     examples = strategies["examples"]
     strategies["share of the largest"] = examples / examples.max()
-    reference = strategies["study"].str.startswith(REFERENCE)
-    if reference.any():
-        name = strategies.loc[reference, "study"].iloc[0]
-        strategies[f"share of {name}"] = examples / examples[reference].iloc[0]
+    if logged:
+        repeating = strategies[strategies["study"].str.startswith(logged.reference)]
+        for row in repeating[:1].to_dict("records"):
+            strategies[f"share of {row['study']}"] = examples / row["examples"]
     stages = costs(course, ["study", "stage"])
     numbers = stages.groupby("study", sort=False).cumcount() + 1
     stages.insert(1, "number", numbers)
@@ -206,19 +222,19 @@ def _cost_blocks(course):
         Text(
             "Compute is counted in training examples, which are the same on every "
             "machine, and in hours of training and of workers (with the start-up of "
-            "each trial). A trial that went on from a checkpoint counts with what it "
-            "added, a failed trial with its worker hours."
+            "each trial). A trial that resumed a checkpoint counts with what it added, "
+            "a failed trial with its worker hours."
         ),
         Table("search_costs", "What each strategy cost", strategies),
         Table("search_stage_costs", "What each stage cost", stages),
     ]
 
 
-def _progress_blocks(course, validated):
+def _progress_blocks(course, validated, unit):
     return [
         Text(
-            "Lines: the best score of a stage's search so far; they begin anew with "
-            "each stage, since scores of different numbers of training items or epochs "
+            "Lines: the best score of a stage's search so far; each stage has its own "
+            "line, since scores of different numbers of training items or epochs "
             "do not compare. Digits: the stages, numbered as in the table above. "
             "Circles and stars with bars: configurations run with several seeds, as "
             "mean and 95 % t interval over the seeds, drawn where the last seed ended. "
@@ -229,7 +245,7 @@ def _progress_blocks(course, validated):
             Picture(
                 f"search_progress_{column}",
                 f"Best score so far against {label}",
-                draw_progress(course, validated, column, label),
+                draw_progress(course, validated, column, label, unit),
             )
             for column, label in (
                 ("examples", "training examples"),
@@ -239,7 +255,7 @@ def _progress_blocks(course, validated):
     ]
 
 
-def _validation_blocks(course, validated):
+def _validation_blocks(course, validated, unit):
     lacking = set(course["study"]) - set(validated["study"])
     blocks = [
         Text(f"{study}: no configuration has been completed with several seeds.")
@@ -254,7 +270,7 @@ def _validation_blocks(course, validated):
     best["examples"] = best["study"].map(spent["examples"])
     best["hours"] = best["study"].map(spent["worker hours"])
     sentences = [
-        Text(compare(first, second))
+        Text(compare_strategies(first, second, unit))
         for (_, first), (_, second) in combinations(
             validated[validated["best"]].iterrows(), 2
         )
@@ -267,8 +283,8 @@ def _validation_blocks(course, validated):
         Text(
             "The best is chosen by the same seeds that give its mean, which is "
             "therefore a little too high, the more so the more configurations were "
-            "validated. Intervals are Welch's, each at 95 %, not corrected for the "
-            "number of pairs."
+            "validated. Intervals are Welch's, each at 95 %; neither they nor what is "
+            "called significant are corrected for the number of pairs."
         ),
     ]
 

@@ -72,7 +72,7 @@ def group_settings(runs):
 def _names(settings):
     """Returns what differs between settings, for each of them.
 
-    Keys that some lack, being of an earlier version, count where the others differ.
+    Keys that some lack, which are of an earlier version, count where the others differ.
     """
     keys = dict.fromkeys(key for each in settings for key in each)
     differing = [
@@ -81,17 +81,18 @@ def _names(settings):
         if len({repr(each[key]) for each in settings if key in each}) > 1
     ]
     return [
-        ", ".join(f"{key} {_in_words(each.get(key))}" for key in differing)
+        ", ".join(f"{key} {_value_text(each.get(key))}" for key in differing)
         for each in settings
     ]
 
 
-def _in_words(value):
-    """Returns the value of a key, a curriculum as its stages."""
+def _value_text(value):
+    """Returns the value of a key as text, mappings and lists included."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, list) and all(isinstance(stage, dict) for stage in value):
-        return "; ".join(
-            f"{stage['epoch']}: {' '.join(stage['variants'])}" for stage in value
-        )
+    if isinstance(value, dict):
+        return " ".join(f"{key} {_value_text(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        nested = any(isinstance(each, dict) for each in value)
+        return ("; " if nested else " ").join(map(_value_text, value))
     return "none" if value is None else str(value)

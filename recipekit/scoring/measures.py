@@ -69,3 +69,25 @@ class Measures:
     def mean_name(self):
         """The name of the mean in which each condition counts alike."""
         return f"mean of {self.condition}s"
+
+    @property
+    def gain(self):
+        """The metric that says what a model adds: the improvement if there is one."""
+        return self.improvement or self.compared
+
+    def label(self, name):
+        """Returns a score as the label of an axis: its title, and its unit.
+
+        Arguments
+        ---------
+        name : str
+            A metric, or another score of a history, such as the loss.
+        """
+        if name not in self.metrics:
+            return name
+        title = self.metrics[name].title
+        return f"{title} ({self.unit})" if self.unit else title
+
+    def with_unit(self, value):
+        """Returns a score with two decimals and its unit."""
+        return f"{value:.2f} {self.unit}".rstrip()

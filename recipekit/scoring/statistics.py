@@ -1,4 +1,8 @@
-"""Statistics of few seeds and many recordings."""
+"""Statistics of few seeds and many recordings: t, Welch, Holm, and the bootstrap.
+
+Bootstrap functions return the samples of a statistic, of which ``percentile_interval``
+makes the 95 % interval; what they draw is keyed.
+"""
 
 from dataclasses import dataclass
 
@@ -8,9 +12,12 @@ from scipy import stats
 from recipekit.files import keyed
 
 ALPHA = 0.05
+PERCENTILES = (2.5, 97.5)  # of the 95 % interval
 POWER = 0.8
-RESAMPLES = 2000
-TINY = 1e-12  # dB, for scores without any spread
+RESAMPLES = 2000  # of the recordings and seeds of settings that are compared
+SUMMARY_RESAMPLES = 1000  # of the rows of one test
+PAIR_RESAMPLES = 1000  # of the rows of a correlation
+TINY = 1e-12  # for scores without any spread
 MOST_SEEDS = 1000  # beyond which no advice to train more is given
 
 
@@ -127,6 +134,86 @@ def seeds_needed(gap, variances, alpha, fixed=0.0):
     return int(enough[0]) if len(enough) else None
 
 
+def percentile_interval(samples):
+    """Returns the 95 % percentile interval of bootstrap samples.
+
+    Arguments
+    ---------
+    samples : array
+        [resamples, ...]; NaN are left out.
+
+    Returns
+    -------
+    low, high : float or array
+        Of shape [...]; NaN if there is no sample.
+    """
+    samples = np.asarray(samples, float)
+    if np.isnan(samples).all():
+        return np.nan, np.nan
+    return tuple(np.nanpercentile(samples, PERCENTILES, axis=0))
+
+
+def resampled_row_means(values, generator, resamples):
+    """Resamples values and returns the mean of each sample, a list.
+
+    Arguments
+    ---------
+    values : numpy.ndarray
+        [rows], without NaN.
+    generator : numpy.random.Generator
+    resamples : int
+    """
+    return [generator.choice(values, len(values)).mean() for _ in range(resamples)]
+
+
+def resampled_condition_means(table, generator, resamples):
+    """Resamples recordings, each in all its conditions.
+
+    Arguments
+    ---------
+    table : numpy.ndarray
+        [recordings, conditions]; NaN where there is no score.
+    generator : numpy.random.Generator
+    resamples : int
+
+    Returns
+    -------
+    mean : float
+        Of the conditions' means; NaN if there is no score at all.
+    samples : numpy.ndarray
+        That of each sample, [resamples].
+    """
+    defined = ~np.isnan(table)
+    scores = np.where(defined, table, 0.0)
+    even = [1 / len(table)] * len(table)
+    times = generator.multinomial(len(table), even, resamples)
+    samples = mean_of_conditions(times @ scores, times @ defined.astype(float))
+    (mean,) = mean_of_conditions(
+        scores.sum(0, keepdims=True), defined.sum(0, keepdims=True)
+    )
+    return mean, samples
+
+
+def mean_of_conditions(sums, counts):
+    """Returns the mean of the conditions' means, in which each counts alike.
+
+    Arguments
+    ---------
+    sums, counts : array
+        Of the scores in each condition, [..., conditions]; a condition without a
+        count is left out.
+
+    Returns
+    -------
+    array
+        [...], NaN where there is no score at all.
+    """
+    with np.errstate(invalid="ignore"):
+        means = np.divide(sums, counts)
+        there = np.asarray(counts) > 0
+        return np.where(there, means, 0.0).sum(-1) / there.sum(-1)
+
+
 def recording_weights(recordings):
     """Returns bootstrap samples of recordings as shares, [RESAMPLES, recordings]."""
     generator = keyed.generator("bootstrap", "recordings", recordings)
@@ -169,8 +256,50 @@ def bootstrap_interval(values):
     """Returns the 95 % percentile interval of the mean of recordings' values."""
     if len(values) < 2:
         return np.nan, np.nan
-    means = recording_weights(len(values)) @ np.asarray(values, float)
-    return tuple(np.percentile(means, [100 * ALPHA / 2, 100 * (1 - ALPHA / 2)]))
+    return percentile_interval(
+        recording_weights(len(values)) @ np.asarray(values, float)
+    )
+
+
+def correlation_intervals(first, second, *key):
+    """Returns both correlations of two columns with their bootstrap intervals.
+
+    Arguments
+    ---------
+    first, second : sequence of float
+        Of equal length; their rows are resampled as pairs.
+    *key
+        What the draws depend on.
+
+    Returns
+    -------
+    dict
+        spearman and pearson, each also with _low and _high; NaN where a side is
+        constant.
+    """
+    pairs = np.stack([first, second]).astype(float)  # [2, rows]
+    generator = keyed.generator("correlation", *key)
+    rows = pairs.shape[1]
+    drawn = pairs[:, generator.integers(rows, size=(PAIR_RESAMPLES, rows))]
+    result = {}
+    for name, ranked in (("spearman", True), ("pearson", False)):
+        value, samples = (
+            _pearson(*(stats.rankdata(values, axis=-1) if ranked else values))
+            for values in (pairs, drawn)
+        )
+        low, high = percentile_interval(samples)
+        result |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    return result
+
+
+def _pearson(first, second):
+    """Returns the correlations along the last axis, NaN where a side is constant."""
+    first = first - first.mean(-1, keepdims=True)
+    second = second - second.mean(-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (first * second).sum(-1) / np.sqrt(
+            (first**2).sum(-1) * (second**2).sum(-1)
+        )
 
 
 def signed_ranks(differences):

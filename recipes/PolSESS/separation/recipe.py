@@ -7,6 +7,7 @@ from pathlib import Path
 
 from corpus.locate import find_csv
 from corpus.sources import SUBSETS
+from mixtures.curriculum import Curriculum
 from mixtures.variants import FULL_MIX, TASK_TARGETS, VARIANTS
 from recipekit.recipe import Recipe
 from recipekit.scoring.measures import Measures, Metric
@@ -92,6 +93,17 @@ def corpus_digest(data_folder):
     return blake2b(b"".join(csvs), digest_size=8).hexdigest()
 
 
+def corpus_name(hparams):
+    """Returns the name of the corpus' folder."""
+    return Path(hparams["data_folder"] or hparams["embedded_folder"]).name
+
+
+def epoch_marks(hparams):
+    """Returns where the curriculum's stages begin, with their variants."""
+    stages = Curriculum(hparams["curriculum"]).stages
+    return [(stage["epoch"], " ".join(stage["variants"])) for stage in stages]
+
+
 RECIPE = Recipe(
     folder=Path(__file__).resolve().parent,
     kinds=KINDS,
@@ -99,4 +111,6 @@ RECIPE = Recipe(
     measures=MEASURES,
     models=MODELS,
     corpus_digest=corpus_digest,
+    corpus_name=corpus_name,
+    epoch_marks=epoch_marks,
 )

@@ -2,8 +2,8 @@
 
 python report.py results/baselines results/three_stage --out report
 
-With ``--listen RUN --data_folder CORPUS`` the page holds recordings of the test set, of
-which the licences may not allow that it is passed on.
+With ``--listen RUN --data_folder CORPUS`` the page holds recordings of the test set:
+check the corpus' licences before you pass it on.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def make_report(
     folders : list of str or Path
         With runs or studies in them, at any depth.
     out : str or Path
-        Folder for report.html, CSVs and PNGs.
+        Folder for report.html and CSVs.
     speakers : str or Path, optional
         CSV with the columns speaker and gender.
     listen : str or Path, optional
@@ -41,46 +41,28 @@ def make_report(
     Raises
     ------
     ValueError
-        Naming a folder without runs and studies, or a file that is broken. Runs that
-        cannot be read are named on stderr and on the page, as long as others can.
+        As ``command.make_report``; or if the run to listen to was not tested, or on
+        another corpus.
     """
-    # Here, since they take seconds: torch, to know the models that hparams name.
-    import pandas as pd
-
-    from recipekit.reporting import comparison, results, searches
-    from recipekit.reporting.ledgers import find_ledgers, read_ledger
-    from recipekit.reporting.page import write_page
-    from recipekit.reporting.runs import find_runs, read_genders, read_run
-    from recipekit.reporting.settings import group_settings
+    # Here, since they take seconds: pandas, SciPy, torch.
+    from recipe import RECIPE
+    from recipekit.reporting import command
+    from recipekit.reporting.runs import read_run
     from reporting import failures, listening
     from reporting import logged as example
 
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ValueError(f"{out}: is no folder; expected one to write to")
-    ledgers = {path.resolve(): read_ledger(path) for path in find_ledgers(folders)}
-    trials = pd.concat(ledgers.values(), ignore_index=True) if ledgers else None
-    runs, left_out = find_runs(folders, ledgers)
-    settings, repeated = group_settings(runs)
-    if left_out and not settings and not ledgers:
-        raise ValueError(f"no run can be read: {'; '.join(left_out)}")
-    for reason in (*left_out, *repeated):
-        print(f"Left out: {reason}", file=sys.stderr)
-    sections = [
-        results.section(settings, [*left_out, *repeated]),
-        comparison.section(settings),
-        failures.section(settings, read_genders(speakers) if speakers else {}),
-        searches.section(trials) if ledgers else None,
-        listening.section(read_run(Path(listen)), data_folder) if listen else None,
-        example.section() if logged else None,
-    ]
-    names = ", ".join(Path(folder).resolve().name for folder in folders)
-    return write_page(
-        [section for section in sections if section], out, f"Report of {names}"
-    )
+    genders = failures.read_genders(speakers) if speakers else {}
+    sections = [lambda settings: failures.section(settings, genders)]
+    if listen:
+        run = read_run(Path(listen), RECIPE)
+        sections.append(lambda settings: listening.section(run, data_folder))
+    if logged:
+        sections.append(lambda settings: example.section())
+    return command.make_report(RECIPE, folders, out, sections, example.STUDY)
 
 
 def main(arguments):
-    """Writes report.html, self-contained, and the CSVs and PNGs that it shows."""
+    """Writes report.html, self-contained, and its tables as CSVs."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folders", nargs="+", help="of runs and studies")
     parser.add_argument("--out", required=True, help="folder to write to")
@@ -88,8 +70,8 @@ def main(arguments):
     parser.add_argument(
         "--listen",
         metavar="RUN",
-        help="also show test recordings and what this run makes of them; the corpus' "
-        "licences decide whether the page may be passed on",
+        help="also show test recordings and what this run makes of them; check the "
+        "corpus' licences before you pass the page on",
     )
     parser.add_argument("--data_folder", help="the corpus of the run to listen to")
     parser.add_argument(

@@ -10,7 +10,6 @@ mixture is NAME.wav. Which estimate is which source is found by SI-SDR. Without
 """
 
 import argparse
-import json
 import re
 import sys
 from pathlib import Path
@@ -20,7 +19,6 @@ import pandas as pd
 import soundfile
 
 from recipekit.console import plain_errors, progress_bar
-from recipekit.files.atomic import replacing
 from recipekit.files.workers import worker_pool
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff")
@@ -187,7 +185,8 @@ def main(arguments=None):
     items = pair(options)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-    from scoring.evaluation import METRICS, describe, format_table
+    from recipe import MEASURES
+    from recipekit.scoring.summary import describe, format_table, write_scores
 
     with worker_pool(options.workers) as pool:
         scored = pool.map(score_recording, items)
@@ -199,15 +198,11 @@ def main(arguments=None):
             "estimates": str(options.estimates),
             "mixtures": str(options.mixtures or "sums of the references"),
         },
-        "scores": {"all": {"rows": len(table), **describe(table, METRICS)}},
+        "scores": {"all": {"rows": len(table), **describe(table, MEASURES)}},
     }
     if options.out:
-        with replacing(options.out / "scores.csv") as path:
-            table.to_csv(path, index=False, lineterminator="\n")
-        with replacing(options.out / "summary.json") as path:
-            text = json.dumps(report, indent=2, ensure_ascii=False)
-            path.write_text(text + "\n", encoding="utf-8")
-    print(format_table(report))
+        write_scores(table, options.out / "scores.csv", report)
+    print(format_table(report, MEASURES))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mixtures.variants import FULL_MIX, VARIANTS
+from recipe import MEASURES
+from recipekit.files.csvs import read_table
 from recipekit.reporting.document import Picture, Section, Table, Text
-from recipekit.reporting.runs import read_table
 from recipekit.scoring import statistics
-from scoring.evaluation import FULL_MIX_GROUP, ROW_COLUMNS
+from recipekit.scoring.summary import TEST_AGAIN
 
-FACTORS = {  # column: how it is called
+FACTORS = {  # column -> its title
     "variant": "variant",
     "ssr": "SSR (dB, speaker 1 over speaker 2)",
     "scene_class": "scene class",
@@ -34,7 +34,7 @@ def section(settings, genders):
         if not setting.tested:
             continue
         rows = scored(setting, genders)
-        level = rows.loc[rows["variant"].isin(FULL_MIX), "si_sdri"].mean()
+        level = rows.loc[rows["variant"].isin(MEASURES.whole), "si_sdri"].mean()
         key = setting.model, setting.runs[0].settings["corpus"]
         if key not in chosen or level > chosen[key][0]:
             chosen[key] = level, setting.label, rows
@@ -52,9 +52,9 @@ def section(settings, genders):
         Text(
             "SI-SDRi in dB of the best setting of each model on each corpus, averaged "
             "over its seeds: by variant, and by the rest on the full mixtures "
-            f"({FULL_MIX_GROUP}). Intervals are over recordings (95 %, percentiles of "
-            f"{statistics.RESAMPLES} bootstrap samples); those of few recordings are "
-            "too narrow. The picture shows groups of at least "
+            f"({MEASURES.whole_name}). Intervals are over recordings (95 %, "
+            f"percentiles of {statistics.RESAMPLES} bootstrap samples); those of few "
+            "recordings are too narrow. The picture shows groups of at least "
             f"{FEWEST} recordings, of classes the {MOST} worst."
         ),
         Picture("failures", "SI-SDRi by what is in the recording", draw(tables)),
@@ -66,6 +66,14 @@ def section(settings, genders):
     return Section("failures", "Where it fails", blocks)
 
 
+def read_genders(path):
+    """Returns the gender of each speaker that a CSV names, a dict."""
+    columns = ("speaker", "gender")
+    remedy = "Give a CSV with a row for each speaker"
+    table = read_table(path, columns, remedy, only=True, dtype=str).dropna()
+    return dict(zip(table["speaker"], table["gender"], strict=True))
+
+
 def scored(setting, genders):
     """Returns the mean SI-SDRi over seeds of each recording and variant.
 
@@ -73,12 +81,13 @@ def scored(setting, genders):
     manifest names speakers whose gender is known.
     """
     rows = pd.concat(setting.tested)
-    rows = rows.groupby(list(ROW_COLUMNS), as_index=False)["si_sdri"].mean()
+    rows = rows.groupby(list(MEASURES.describing), as_index=False)["si_sdri"].mean()
     manifests = [run.folder / "save" / "test.csv" for run in setting.runs]
     manifest = next((path for path in manifests if path.is_file()), None)
     if not genders or manifest is None:
         return rows.assign(gender=None)
-    speakers = read_table(manifest, ("ID", "speaker1", "speaker2"))
+    columns = ("ID", "speaker1", "speaker2")
+    speakers = read_table(manifest, columns, TEST_AGAIN, only=True, dtype=str)
     speakers = speakers.set_index("ID")
     first, second = (
         rows["id"].map(speakers[name]).map(genders) for name in ("speaker1", "speaker2")
@@ -93,7 +102,7 @@ def grouped(rows, factor):
     Variants and SSRs are in their order, classes from the worst on.
     """
     if factor != "variant":
-        rows = rows[rows["variant"].isin(FULL_MIX)]
+        rows = rows[rows["variant"].isin(MEASURES.whole)]
     groups = []
     for value, group in rows.dropna(subset=[factor, "si_sdri"]).groupby(factor):
         scores = group["si_sdri"].to_numpy()
@@ -101,7 +110,7 @@ def grouped(rows, factor):
         row = {factor: value, "recordings": len(scores), "SI-SDRi": scores.mean()}
         groups.append(row | {"low": low, "high": high})
     if factor == "variant":
-        groups.sort(key=lambda row: VARIANTS.index(row["variant"]))
+        groups.sort(key=lambda row: MEASURES.conditions.index(row["variant"]))
     elif factor != "ssr":
         groups.sort(key=lambda row: row["SI-SDRi"])
     return pd.DataFrame(groups)

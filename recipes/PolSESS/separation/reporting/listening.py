@@ -6,10 +6,11 @@ from matplotlib.figure import Figure
 
 from exported.inference import Separator
 from mixtures.dataset import VariantDataset, read_manifest
-from mixtures.variants import FULL_MIX
+from recipe import MEASURES
 from recipekit.files import keyed
-from recipekit.reporting.comparison import SAME_MIXTURE
+from recipekit.reporting.comparison import SAME_RECORDING
 from recipekit.reporting.document import Picture, Section, Sound, Text
+from recipekit.scoring.summary import TEST_AGAIN
 from scoring.si_sdr import improvable_si_sdr, permute_to_best
 
 EACH = 5
@@ -37,7 +38,7 @@ def section(run, data_folder):
         If the run was not tested, or on another corpus.
     """
     if run.tested is None:
-        raise ValueError(f"{run.folder}: has no test_results.csv; test the run first")
+        raise ValueError(f"{run.folder}: no test_results.csv. {TEST_AGAIN}")
     separator = Separator.from_export(run.folder / "export")
     rows = read_manifest(run.folder / "save" / "test.csv", data_folder)
     indices = {row["id"]: index for index, row in enumerate(rows)}
@@ -46,8 +47,8 @@ def section(run, data_folder):
         Text(
             f"Full mixtures of the test set, separated by {run.folder}: the {EACH} "
             f"with the highest SI-SDRi, the {EACH} with the lowest, and {EACH} drawn "
-            "at random. The recordings are in this page; their licences decide whether "
-            "it may be passed on."
+            "at random. The recordings are in this page: check their licences before "
+            "you pass it on."
         )
     ]
     for kind, chosen in choose(run.tested).items():
@@ -55,7 +56,7 @@ def section(run, data_folder):
             if tested["id"] not in indices:
                 raise ValueError(
                     f"{run.folder / 'save' / 'test.csv'}: lacks {tested['id']}, which "
-                    "test_results.csv has; test the run again"
+                    f"test_results.csv has. {TEST_AGAIN}"
                 )
             key = indices[tested["id"]], tested["variant"]
             mixture, targets, _ = dataset[key]
@@ -82,7 +83,7 @@ def choose(tested):
     None is in two kinds; the random ones are drawn by their names, so they stay the
     same for other runs on the corpus as far as they are neither best nor worst.
     """
-    rows = tested[tested["variant"].isin(FULL_MIX)].dropna(subset=["si_sdri"])
+    rows = tested[tested["variant"].isin(MEASURES.whole)].dropna(subset=["si_sdri"])
     rows = rows.sort_values("si_sdri", ascending=False)
     count = min(EACH, len(rows) // 3 or 1)
     best, rest = rows[:count], rows[count:]
@@ -98,7 +99,7 @@ def _check(run, tested, mixture, targets, data_folder):
         improvable_si_sdr(torch.from_numpy(mixture), torch.from_numpy(targets)).mean()
     )
     stated = tested["si_sdr"] - tested["si_sdri"]
-    if abs(score - stated) > SAME_MIXTURE:
+    if abs(score - stated) > SAME_RECORDING:
         raise ValueError(
             f"{data_folder}: the mixture {tested['id']} has {score:.2f} dB SI-SDR, but "
             f"{run.folder} was tested with {stated:.2f} dB. Give the corpus of that "

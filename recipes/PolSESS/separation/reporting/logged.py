@@ -1,18 +1,30 @@
-"""A worked example: which gaps of the logged study exceed those between seeds."""
+"""The logged study, and a worked example: which of its gaps exceed those of seeds."""
 
 from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 
-from recipekit.reporting.comparison import in_words
+from recipe import MEASURES
+from recipekit.reporting.comparison import verdict
 from recipekit.reporting.document import Section, Table, Text
+from recipekit.reporting.searches import LoggedStudy
 from recipekit.scoring import statistics
 
 LOGGED = Path(__file__).parent / "logged.csv"
+# The three-stage search of DPRNN; sweeps/three_stage.yaml repeats it.
+STUDY = LoggedStudy(
+    reference="three_stage",
+    correlations={
+        "weight_decay": -0.27,
+        "lr": 0.12,
+        "grad_clip_norm": -0.01,
+        "lr_factor": 0.23,
+    },
+)
 
 ABOUT = (
-    "The study of PolSESS that these recipes go on from logged three seeds of five "
+    "The study of PolSESS that this recipe builds on logged three seeds of five "
     "settings, as validation SI-SDR in dB on the full mixtures (task SB), and never "
     "asked whether its gaps exceed those between seeds. Here each two settings are "
     "compared by Welch's t-test on their three seeds, corrected for ten pairs (Holm). "
@@ -37,7 +49,7 @@ def section():
         row |= {"mean": scores.mean(), "std": scores.std(ddof=1)}
         rows.append(row | {"low": low, "high": high})
     by_model = {model: scores for (model, _), scores in groups.items()}
-    gaps = compare(by_model)
+    gaps = compare_models(by_model)
     significant = int((gaps["p, Holm"] < statistics.ALPHA).sum())
     blocks = (
         Text(ABOUT),
@@ -48,7 +60,7 @@ def section():
     return Section("logged", "Worked example: the logged baselines", blocks)
 
 
-def compare(scores):
+def compare_models(scores):
     """Compares each two settings by their seeds alone.
 
     Arguments
@@ -71,7 +83,7 @@ def compare(scores):
         low, high = gap.interval
         rows.append(
             {
-                "in words": in_words(pair, gap, p, both, len(pairs)),
+                "in words": verdict(pair, gap, MEASURES.unit, p, both, len(pairs)),
                 "difference": gap.value,
                 "low": low,
                 "high": high,

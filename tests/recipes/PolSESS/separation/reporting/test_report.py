@@ -1,6 +1,7 @@
 """Reports of made-up runs: what is found, grouped, compared and shown."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,20 +9,19 @@ import sys
 import pandas as pd
 import pytest
 from made_runs import noisy, write_run
-from tiny_run import SEPARATION
 
 import report
+from recipe import MEASURES, RECIPE
 from recipekit.reporting import comparison, runs
 from recipekit.reporting import results as results_section
 from recipekit.reporting.ledgers import NUMBERS, TEXTS, TIMES, find_ledgers, read_ledger
 from recipekit.reporting.settings import group_settings
-from scoring.evaluation import METRICS
 
 
 def read(folders):
     """Returns settings and what was left out."""
     ledgers = {path.resolve(): read_ledger(path) for path in find_ledgers(folders)}
-    found, left_out = runs.find_runs(folders, ledgers)
+    found, left_out = runs.find_runs(folders, ledgers, RECIPE)
     settings, repeated = group_settings(found)
     return settings, [*left_out, *repeated]
 
@@ -57,14 +57,14 @@ def test_runs_that_differ_in_their_seed_are_one_setting(study):
 def test_models_are_told_by_their_classes(tmp_path):
     names = {"sepformer": "SepFormer", "spmamba-paper": "SPMamba"}
     for stem, name in names.items():
-        run = runs.read_run(write_run(tmp_path / stem, 1, 0.0, model=stem))
+        run = runs.read_run(write_run(tmp_path / stem, 1, 0.0, model=stem), RECIPE)
         assert run.model == name
 
 
 def test_validation_table_holds_seeds_and_their_interval(study):
     table = results_section.validation_table(read([study])[0])
     row = table[table["differs in"] == "lr 0.00125"].iloc[0]
-    # Scores 4.6042, 4.6123, 4.6456, to three decimals in the log
+    # Scores 4.6042, 4.6123, 4.6456
     assert row["best of each"] == "4.60 / 4.61 / 4.65"
     assert row["mean"] == pytest.approx(4.6207, abs=1e-3)
     assert row["std"] == pytest.approx(0.0219, abs=1e-3)
@@ -75,7 +75,7 @@ def test_validation_table_holds_seeds_and_their_interval(study):
 
 def test_test_table_is_by_variant_and_of_the_full_mixtures(study):
     settings = read([study])[0]
-    table = results_section.test_table(settings)
+    table = results_section.test_table(settings, MEASURES)
     table = table[table["setting"] == "DPRNN (lr 0.00125)"]
     groups = "SER SE SR S ER E R C SER+SE".split()
     assert [*table["variant"]] == [*groups, "mean of variants"]
@@ -94,7 +94,7 @@ def test_mean_of_variants_is_shown_where_summaries_tell_it(tmp_path, told):
         summary["scores"].pop("mean of variants", None)
         if seed in told:
             rows = len(pd.read_csv(folder / "test_results.csv"))
-            metrics = {name: {"mean": float(seed)} for name in METRICS}
+            metrics = {name: {"mean": float(seed)} for name in MEASURES.metrics}
             summary["scores"]["mean of variants"] = {"rows": rows} | metrics
         path.write_text(json.dumps(summary))
     page = report.make_report([tmp_path], tmp_path / "out").read_text("utf-8")
@@ -124,22 +124,27 @@ def test_truncated_results_are_not_accepted(tmp_path, cut_to, capsys):
     assert pd.read_csv(tmp_path / "out" / "results.csv")["n"].item() == 1
 
 
-def test_runs_of_version_0_1_are_read():
-    (run,) = (runs.read_run(SEPARATION / "results" / "dprnn_real"),)
-    assert "examples" not in run.log[0] and run.score == pytest.approx(-4.5, abs=0.01)
-    assert len(run.tested) == 706 and not run.means
+def test_runs_of_earlier_versions_are_named(tmp_path):
+    """They have SpeechBrain's rounded log, but no history."""
+    write_run(tmp_path / "sound", 1, 2.0)
+    earlier = write_run(tmp_path / "earlier", 2, 2.0) / "history.json"
+    earlier.rename(earlier.with_name("train_log.txt"))
+    ((setting,), (reason,)) = read([tmp_path])
+    assert len(setting.runs) == 1
+    assert reason.startswith(f"{earlier}: no such file")
 
 
 def test_a_monitored_improvement_is_the_score(tmp_path):
-    run = runs.read_run(write_run(tmp_path / "r", 1, 4.0, valid_per_variant=True))
+    folder = write_run(tmp_path / "r", 1, 4.0, valid_per_variant=True)
+    run = runs.read_run(folder, RECIPE)
     assert run.score == 5.0
 
 
 def test_comparison_finds_the_planted_difference_only(study):
-    (test_set,) = comparison.find_test_sets(read([study])[0])
+    (test_set,) = comparison.find_test_sets(read([study])[0], MEASURES)
     for scores in test_set.scores.values():
         assert scores.shape == (3, 60)  # seeds, full mixtures
-    sentences = [*comparison.compare(test_set.scores)["in words"]]
+    sentences = [*comparison.compare_settings(test_set.scores, "dB")["in words"]]
     assert sum(text.endswith("significant") for text in sentences) == 2
     same = [text for text in sentences if "told apart" in text]
     assert len(same) == 1 and "lr 0.00125" not in same[0]
@@ -150,7 +155,7 @@ def test_recordings_of_other_corpora_with_the_same_names_are_not_compared(tmp_pa
         for model in ("dprnn", "convtasnet"):
             folder = tmp_path / corpus / model
             write_run(folder, 1, 1.0, noisy(1.0, 1), model, corpus)
-    found = comparison.find_test_sets(read([tmp_path])[0])
+    found = comparison.find_test_sets(read([tmp_path])[0], MEASURES)
     assert [[*test_set.scores] for test_set in found] == [
         ["Conv-TasNet (corpus other)", "DPRNN (corpus other)"],
         ["Conv-TasNet (corpus real)", "DPRNN (corpus real)"],
@@ -184,7 +189,7 @@ def test_runs_of_a_search_are_left_to_its_section(tmp_path):
 def test_broken_runs_are_named_on_the_page_and_on_stderr(tmp_path, study, capsys):
     shutil.copytree(study / "plain", tmp_path / "runs")
     shutil.copytree(study / "twin" / "42", tmp_path / "runs" / "sound")
-    (tmp_path / "runs" / "42" / "train_log.txt").write_text("")
+    (tmp_path / "runs" / "42" / "history.json").write_text("[]")
     broken = tmp_path / "runs" / "123" / "test_results.csv"
     broken.write_text("id,variant\n")
     (tmp_path / "runs" / "456" / "hyperparams.yaml").write_text("seed: [")
@@ -192,10 +197,10 @@ def test_broken_runs_are_named_on_the_page_and_on_stderr(tmp_path, study, capsys
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 3 and all(line.startswith("Left out: ") for line in said)
-    for name in ("42/train_log.txt", "123/test_results.csv", "456/hyperparams.yaml"):
+    for name in ("42/history.json", "123/test_results.csv", "456/hyperparams.yaml"):
         assert sum(name in line for line in said) == 1
     assert "Worked example" not in page  # unless asked for
-    assert f"Left out: {tmp_path / 'runs' / '42' / 'train_log.txt'}: no epoch" in page
+    assert f"Left out: {tmp_path / 'runs' / '42' / 'history.json'}: no epoch" in page
     assert f"{broken}: lacks the columns indoor, ssr" in page
     assert f"{tmp_path / 'runs' / '456' / 'hyperparams.yaml'}: while parsing" in page
 
@@ -205,7 +210,12 @@ def test_command_line_writes_the_page_its_tables_and_pictures(study, tmp_path):
     subprocess.run(command, check=True, timeout=120)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names >= {"report.html", "results.csv", "test.csv", "comparison_1.csv"}
-    assert {f"curve_0{number}.png" for number in (1, 2, 3)} <= names
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    for number in (1, 2, 3):
+        picture = (
+            f'<figure id="curve_0{number}">.*\n<img src="data:image/png;base64,iVBOR'
+        )
+        assert re.search(picture, page)
 
 
 def test_a_folder_without_runs_is_named(study, tmp_path):

@@ -1,5 +1,7 @@
 """The report's section on searches, on ledgers whose truth is planted."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ from recipekit.reporting.importance import (
     importance_blocks,
 )
 from recipekit.reporting.ledgers import (
-    configurations,
+    configuration_texts,
     find_ledgers,
     is_logarithmic,
     is_validation,
@@ -21,7 +23,16 @@ from recipekit.reporting.ledgers import (
     read_ledger,
 )
 from recipekit.reporting.search_pictures import draw_parallel, draw_progress
-from recipekit.reporting.searches import compare, costs, progress, section, validations
+from recipekit.reporting.searches import (
+    LoggedStudy,
+    compare_strategies,
+    costs,
+    progress,
+    section,
+    validations,
+)
+
+LOGGED = LoggedStudy("three_stage", {"weight_decay": -0.27, "lr": 0.12})
 
 
 @pytest.fixture
@@ -167,7 +178,7 @@ def test_configurations_differ_in_all_but_the_seed():
         {"hp.lr": 0.00125, "hp.optimizer": "adam", "hp.seed": 2.0},
         {"hp.lr": 0.00126, "hp.optimizer": np.nan, "hp.seed": 2.0},
     ]
-    adam, texts = "lr 0.00125, optimizer adam", configurations(ledger(rows))
+    adam, texts = "lr 0.00125, optimizer adam", configuration_texts(ledger(rows))
     assert texts.tolist() == [adam, adam, "lr 0.00126"]
 
 
@@ -215,7 +226,7 @@ def test_costs_are_related_to_the_largest_and_to_the_three_stage_study():
             {"study": "wide", "score": 1.0, "items": 8000},
         ]
     )
-    table = blocks_of(Table, section(frame).blocks)[0].frame
+    table = blocks_of(Table, section(frame, "dB", LOGGED).blocks)[0].frame
     assert table["share of the largest"].tolist() == [0.5, 0.125, 1.0]
     assert table["share of three_stage_small"].tolist() == [1.0, 0.25, 2.0]
 
@@ -277,9 +288,9 @@ def test_best_has_most_items_then_most_seeds_then_the_highest_mean():
 @pytest.mark.parametrize(
     "other, verdict",
     [
-        ([4.37, 4.30, 4.40], "three_stage is better"),
-        ([5.37, 5.30, 5.40], "three_stage is worse"),
-        ([4.42, 4.80, 4.70], "cannot be told apart"),
+        ([4.37, 4.30, 4.40], "significant"),
+        ([5.37, 5.30, 5.40], "significant"),
+        ([4.42, 4.80, 4.70], "cannot be told apart with 3 seeds: .* of each needed"),
     ],
 )
 def test_pairs_are_compared_by_welch(other, verdict):
@@ -290,12 +301,15 @@ def test_pairs_are_compared_by_welch(other, verdict):
     freedom = sum(variances) ** 2 / sum(v**2 / 2 for v in variances)
     half = stats.t.ppf(0.975, freedom) * np.sqrt(sum(variances))
     difference = np.mean(logged) - np.mean(other)
-    text = compare(first, second)
-    interval = f"[{difference - half:+.2f}, {difference + half:+.2f}]"
-    assert f"= {difference:+.2f} dB {interval}" in text
-    assert text.endswith(f"{verdict}.")
+    text = compare_strategies(first, second, "dB")
+    interval = f"[{difference - half:.2f}, {difference + half:.2f}]"
+    numbers = f"{difference:.2f} dB {interval}".replace("-", "−")
+    assert re.fullmatch(
+        f"three_stage − one_stage = {re.escape(numbers)}, {verdict}.", text
+    )
     second = second.replace({10.0: 80.0})
-    assert "100 items, 10 epochs against 100 items, 80 epochs" in compare(first, second)
+    text = compare_strategies(first, second)
+    assert "100 items, 10 epochs against 100 items, 80 epochs" in text
 
 
 # --- importance
@@ -364,7 +378,8 @@ def test_correlations_within_stage_and_fidelity(noise):
     ]
     rows = [{k.replace("clip", "weight_decay"): v for k, v in r.items()} for r in rows]
     course = progress(ledger(rows))
-    table = correlations(course).set_index(["key", "epochs"])
+    table = correlations(course, LOGGED.correlations)
+    table = table.set_index(["key", "epochs"])
     assert len(table) == 4 and (table["trials"] == 40).all()
     for epochs, sign in ((10, "high"), (20, "low")):
         group = course[course["epochs"] == epochs]
@@ -439,7 +454,7 @@ def test_section_of_studies_with_failures_and_without_searched_keys(noise):
         *seeds("baselines", [5.14, 5.26, 4.89], stage="sepformer"),
         {"study": "fast", "score": 1.0},
     ]
-    blocks = section(ledger(rows)).blocks
+    blocks = section(ledger(rows), "dB").blocks
     named = blocks_of((Table, Picture), blocks)
     tables = {block.name: block.frame for block in blocks_of(Table, blocks)}
     pictures = {block.name for block in blocks_of(Picture, blocks)}
@@ -466,7 +481,7 @@ def test_section_of_studies_with_failures_and_without_searched_keys(noise):
     assert best["examples"].tolist() == [36000, 6000]
     assert len(tables["search_validated"]) == 3
     assert "fast: no configuration has been completed" in words(blocks)
-    assert "three_stage − baselines = -0.42 dB" in words(blocks)
+    assert "three_stage − baselines = −0.42 dB" in words(blocks)
 
 
 def test_parallel_picture_ranks_by_fidelity_then_score():

@@ -6,8 +6,9 @@ from made_runs import write_run
 from scipy import stats
 
 from mixtures.variants import FULL_MIX
+from recipe import RECIPE
 from recipekit.reporting.document import Picture
-from recipekit.reporting.runs import read_genders, read_run
+from recipekit.reporting.runs import read_run
 from recipekit.reporting.settings import group_settings
 from reporting import failures, logged
 
@@ -27,7 +28,7 @@ def setting(tmp_path):
             return planted(number, variant) + seed
 
         runs.append(write_run(tmp_path / str(seed), seed, 1.0, gain))
-    ((setting,), _) = group_settings([read_run(run) for run in runs])
+    ((setting,), _) = group_settings([read_run(run, RECIPE) for run in runs])
     return setting
 
 
@@ -71,7 +72,7 @@ def test_gender_where_speakers_are_known(setting, tmp_path):
     manifest.to_csv(save / "test.csv", index=False)
     path = tmp_path / "speakers.csv"
     path.write_text("speaker,gender\nann,f\neve,f\nbob,m\n")
-    found = table(failures.section([setting], read_genders(path)), "by_gender")
+    found = table(failures.section([setting], failures.read_genders(path)), "by_gender")
     assert dict(zip(found["gender"], found["recordings"], strict=True)) == {
         "same": 20,
         "different": 20,

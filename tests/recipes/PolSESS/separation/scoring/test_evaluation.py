@@ -9,8 +9,9 @@ import pytest
 import torch
 from pystoi import stoi
 
+from recipe import MEASURES
+from recipekit.scoring.summary import format_table, summarise, write_results
 from scoring import scorer as scorer_module
-from scoring.evaluation import METRICS, format_table, summarise, write_results
 from scoring.scorer import Scorer, score
 from scoring.si_sdr import pit_scores
 
@@ -77,7 +78,7 @@ def test_improvement_of_the_mixture_is_zero():
 def test_single_source_has_no_source_columns():
     """S = 1 (enhancement) gives the five means only."""
     (row,) = score(*batch(sources=1), RATE)
-    assert set(row) == set(METRICS)
+    assert set(row) == set(MEASURES.metrics)
 
 
 def test_batch_size_changes_nothing():
@@ -138,7 +139,7 @@ def test_silence_is_no_crash():
     silent_target, silent_estimate, untouched = score(
         mixtures, estimates, targets, RATE
     )
-    assert all(np.isnan(silent_target[f"{name}_2"]) for name in METRICS)
+    assert all(np.isnan(silent_target[f"{name}_2"]) for name in MEASURES.metrics)
     assert np.isfinite([silent_target[f"{n}_1"] for n in ("si_sdr", "sdri")]).all()
     assert silent_estimate["si_sdr"] == pytest.approx(-100, abs=1e-3)
     assert -120 < silent_estimate["sdri"] < -80
@@ -199,7 +200,7 @@ def test_an_error_of_a_scoring_process_is_not_swallowed():
 
 def scored(variant, values, **others):
     """Returns a frame of one variant whose metrics all have the same values."""
-    columns = dict.fromkeys(METRICS, values) | others
+    columns = dict.fromkeys(MEASURES.metrics, values) | others
     return pd.DataFrame({"id": range(len(values)), "variant": variant, **columns})
 
 
@@ -207,13 +208,13 @@ def test_interval_of_a_normal_sample():
     """Mean and interval are near mean ± 1.96 standard errors; the seed decides."""
     values = np.random.default_rng(0).normal(5, 2, 400)
     rows = scored("SER", values)
-    result = summarise(rows)["SER"]["si_sdri"]
+    result = summarise(rows, MEASURES)["SER"]["si_sdri"]
     error = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
     assert result["mean"] == pytest.approx(values.mean())
     assert values.mean() - result["low"] == pytest.approx(error, rel=0.15)
     assert result["high"] - values.mean() == pytest.approx(error, rel=0.15)
-    assert summarise(rows)["SER"]["si_sdri"] == result
-    assert summarise(rows, seed=1)["SER"]["si_sdri"] != result
+    assert summarise(rows, MEASURES)["SER"]["si_sdri"] == result
+    assert summarise(rows, MEASURES, seed=1)["SER"]["si_sdri"] != result
 
 
 def test_groups_and_missing_values():
@@ -225,7 +226,7 @@ def test_groups_and_missing_values():
             scored("SER", [3.0, np.nan, 5.0, 6.0]),
         ]
     )
-    summary = summarise(rows)
+    summary = summarise(rows, MEASURES)
     assert list(summary) == ["SER", "SE", "C", "SER+SE", "mean of variants"]
     assert [group["rows"] for group in summary.values()] == [4, 2, 2, 6, 8]
     assert summary["SER+SE"]["si_sdr"]["mean"] == pytest.approx(17 / 5)
@@ -233,7 +234,7 @@ def test_groups_and_missing_values():
     assert summary["C"]["stoi"]["mean"] == pytest.approx(8)
     nothing = {"mean": None, "low": None, "high": None, "missing": 2}
     assert summary["SE"]["pesq"] == nothing
-    assert summarise(rows[rows["variant"] == "C"]) == {"C": summary["C"]}
+    assert summarise(rows[rows["variant"] == "C"], MEASURES) == {"C": summary["C"]}
 
 
 def test_mean_of_variants_counts_each_variant_alike():
@@ -241,7 +242,7 @@ def test_mean_of_variants_counts_each_variant_alike():
     rows = pd.concat(
         [scored("SER", [4.0]), scored("C", [0.0, 0.0, 2.0, np.nan], stoi=np.nan)]
     )
-    found = summarise(rows)["mean of variants"]
+    found = summarise(rows, MEASURES)["mean of variants"]
     assert found["si_sdr"]["mean"] == pytest.approx((4 + 2 / 3) / 2)
     assert found["si_sdr"]["missing"] == 1
     assert found["stoi"]["mean"] == pytest.approx(4)  # C has none
@@ -254,7 +255,9 @@ def test_interval_of_the_mean_of_variants_draws_recordings():
     its error: half the rows would give an interval narrower by the root of two.
     """
     values = np.random.default_rng(1).normal(0, 2, 300)
-    found = summarise(pd.concat([scored("SER", values), scored("ER", values)]))
+    found = summarise(
+        pd.concat([scored("SER", values), scored("ER", values)]), MEASURES
+    )
     found = found["mean of variants"]["si_sdr"]
     error = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
     assert found["mean"] == pytest.approx(values.mean())
@@ -285,7 +288,9 @@ def result_rows():
 def test_written_files(tmp_path):
     """The CSV is sorted, complete and enough to give the summary again."""
     folder = tmp_path / "results"
-    written = write_results(result_rows(), folder, 7, {"epoch": 3, "scene": "łąka"})
+    written = write_results(
+        result_rows(), folder, MEASURES, 7, {"epoch": 3, "scene": "łąka"}
+    )
     lines = (folder / "test_results.csv").read_text(encoding="utf-8").splitlines()
     assert lines == [
         "id,variant,indoor,ssr,scene_class,event_class,"
@@ -300,7 +305,9 @@ def test_written_files(tmp_path):
         == written
         == {
             "provenance": {"epoch": 3, "scene": "łąka"},
-            "scores": summarise(pd.read_csv(folder / "test_results.csv"), seed=7),
+            "scores": summarise(
+                pd.read_csv(folder / "test_results.csv"), MEASURES, seed=7
+            ),
         }
     )
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -311,14 +318,14 @@ def test_written_files(tmp_path):
 
 def test_table_says_how_many_rows_have_a_score():
     rows = scored("SER", [2.0, np.nan, 4.0])
-    report = {"provenance": {"corpus": "noise"}, "scores": summarise(rows)}
-    assert "  2 of 3  " in format_table(report).splitlines()[2]
+    report = {"provenance": {"corpus": "noise"}, "scores": summarise(rows, MEASURES)}
+    assert "  2 of 3  " in format_table(report, MEASURES).splitlines()[2]
 
 
 def test_no_rows_is_an_error(tmp_path):
     """Nothing scored is an error that says where to look, and writes nothing."""
     with pytest.raises(ValueError, match="test manifest"):
-        write_results([], tmp_path, 0, {})
+        write_results([], tmp_path, MEASURES, 0, {})
     assert not list(tmp_path.iterdir())
 
 
@@ -327,8 +334,8 @@ def test_table():
     rows = pd.concat(
         [scored(v, [2.0, 2.0], stoi=0.5, pesq=np.nan) for v in ("SER", "C")]
     )
-    report = {"provenance": {"corpus": "noise"}, "scores": summarise(rows)}
-    assert format_table(report).splitlines() == [
+    report = {"provenance": {"corpus": "noise"}, "scores": summarise(rows, MEASURES)}
+    assert format_table(report, MEASURES).splitlines() == [
         "variant           n   SI-SDR [95 % CI]  SI-SDRi [95 % CI]  SDRi   STOI  PESQ",
         "----------------  -  -----------------  -----------------  ----  -----  ----",
         "SER               2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     -",

@@ -1,71 +1,23 @@
-"""The page in headless Chromium, with recordings of a tiny corpus to listen to."""
+"""Reports with recordings of a tiny corpus to listen to."""
 
 import shutil
 
-import numpy as np
 import pandas as pd
 import pytest
 from made_runs import write_run
-from matplotlib.figure import Figure
 from tiny_model import tiny_export
 
 import report
 from exported.inference import Separator
 from mixtures.dataset import VariantDataset, read_manifest
 from polsess_prepare import prepare_polsess
-from recipekit.reporting.document import Picture, Section, Sound, Table, Text
-from recipekit.reporting.page import write_page
+from recipe import MEASURES, RECIPE
+from recipekit.reporting.document import Sound
 from recipekit.reporting.runs import read_run
+from recipekit.scoring.summary import write_results
 from reporting import listening
-from scoring.evaluation import ROW_COLUMNS, write_results
 from scoring.scorer import score
 from tiny_corpus import write_corpus
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-TABLE = pd.DataFrame(
-    {
-        "word": ["b <i>", "a", "c10", "c9"],
-        "number": [-2.5, np.nan, -10.0, 9.0],
-        "count": [3, 1, -2, 4],
-    }
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(browser):
-    """Opens a page; fails on errors and on requests beyond the file itself."""
-    troubles = []
-    page = browser.new_page(viewport={"width": 400, "height": 800})
-    page.on("console", lambda message: troubles.append(message.text))
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-
-    def go(path):
-        allowed = (path.resolve().as_uri(), "data:")
-        page.on(
-            "request",
-            lambda request: (
-                request.url.startswith(allowed) or troubles.append(request.url)
-            ),
-        )
-        page.goto(path.resolve().as_uri())
-        return page
-
-    yield go
-    page.close()
-    assert not troubles
 
 
 @pytest.fixture(scope="module")
@@ -84,50 +36,9 @@ def tested_run(tmp_path_factory):
         estimates = separator.separate_batch(batch.mixtures).mT
         (row,) = batch.rows
         (scores,) = score(batch.mixtures, estimates, batch.targets, 8000)
-        rows.append({name: row[name] for name in ROW_COLUMNS} | scores)
-    write_results(rows, run, 1, {"seconds": 60})
+        rows.append({name: row[name] for name in MEASURES.describing} | scores)
+    write_results(rows, run, MEASURES, 1, {"seconds": 60})
     return run, corpus
-
-
-def column(page, number):
-    """Returns the shown cells of a column of the first table."""
-    return page.locator(f"tbody tr td:nth-child({number + 1})").all_inner_texts()
-
-
-def test_tables_sort_by_a_click_on_a_heading(opened, tmp_path):
-    table = Table("numbers", "Numbers", TABLE, decimals=1)
-    path = write_page([Section("one", "One", (table,))], tmp_path, "T")
-    page = opened(path)
-    heading = page.get_by_role("button", name="number")
-    heading.click()
-    assert column(page, 1) == ["−10.0", "−2.5", "9.0", "–"]
-    assert column(page, 0) == ["c10", "b <i>", "c9", "a"]  # rows stay whole
-    heading.click()
-    assert column(page, 1) == ["9.0", "−2.5", "−10.0", "–"]
-    page.get_by_role("button", name="count").click()
-    assert column(page, 2) == ["−2", "1", "3", "4"]
-    page.get_by_role("button", name="word").click()
-    assert column(page, 0) == ["a", "b <i>", "c9", "c10"]
-    assert pd.read_csv(tmp_path / "numbers.csv").equals(TABLE)
-
-
-def test_blocks_are_shown_and_nothing_in_them_is_run(opened, tmp_path):
-    figure = Figure(figsize=(3, 2))
-    figure.subplots().plot([1, 2])
-    blocks = (
-        Text("<script>document.title = 'broken'</script>"),
-        Picture("line", "A line", figure),
-        Sound("A tone", np.sin(np.arange(4000)) / 2, 8000),
-    )
-    page = opened(write_page([Section("one", "One", blocks)], tmp_path, "<T>"))
-    assert page.title() == "<T>"
-    assert page.locator("p").inner_text() == blocks[0].text
-    assert page.evaluate("document.querySelector('img').naturalWidth") == 360
-    assert (tmp_path / "line.png").read_bytes().startswith(b"\x89PNG")
-    page.wait_for_function("document.querySelector('audio').readyState > 0")
-    assert page.evaluate("document.querySelector('audio').duration") == 0.5
-    page.get_by_role("link", name="One").click()
-    assert page.url.endswith("#one")
 
 
 def test_report_with_recordings_is_playable(opened, tested_run, tmp_path, monkeypatch):
@@ -172,7 +83,7 @@ def test_best_worst_and_random_are_chosen_once():
 
 def test_estimates_are_the_tested_ones_in_the_order_of_targets(tested_run, monkeypatch):
     monkeypatch.setattr(listening, "EACH", 1)
-    run, corpus = read_run(tested_run[0]), tested_run[1]
+    run, corpus = read_run(tested_run[0], RECIPE), tested_run[1]
     section = listening.section(run, corpus)
     expected = []
     for row in pd.concat(listening.choose(run.tested).values()).to_dict("records"):
@@ -191,4 +102,4 @@ def test_another_corpus_is_refused(tested_run, tmp_path):
     for mix in (other / "test" / "mix").iterdir():
         shutil.copyfile(clean, mix)
     with pytest.raises(ValueError, match="other: the mixture .* Give the corpus"):
-        listening.section(read_run(run), other)
+        listening.section(read_run(run, RECIPE), other)

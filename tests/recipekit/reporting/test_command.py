@@ -1,0 +1,31 @@
+"""The report of another recipe has its names and nothing else."""
+
+import pandas as pd
+import pytest
+from words import RECIPE
+
+from recipekit.reporting.command import make_report
+from recipekit.reporting.document import Section, Text
+
+
+def test_report_has_the_names_of_the_recipe(runs, tmp_path):
+    own = Section("own", "Own", (Text("Of this recipe alone."),))
+    sections = [lambda settings: own, lambda settings: None]
+    page = make_report(RECIPE, [runs], tmp_path / "out", sections).read_text("utf-8")
+    results = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert [*results["setting"]] == ["Listener (lr 0.01)", "Listener (lr 0.001)"]
+    assert [*results["seeds"]] == ["1 / 2"] * 2
+    assert [*results["mean"]] == pytest.approx([0.65, 0.45])
+    tested = pd.read_csv(tmp_path / "out" / "test.csv")
+    groups = ["quiet", "loud", "quiet+loud", "mean of rooms"]
+    assert [*tested["room"]] == groups * 2
+    assert {"accuracy", "F1", "std"} <= {*tested}
+    (comparison,) = pd.read_csv(tmp_path / "out" / "comparison_1.csv").to_dict(
+        "records"
+    )
+    assert comparison["difference"] == pytest.approx(0.2, abs=0.03)
+    assert comparison["in words"].startswith(
+        "Listener (lr 0.01) − Listener (lr 0.001) = 0.2"
+    )
+    assert "accuracy on the validation set" in page and "Of this recipe alone" in page
+    assert " dB" not in page and "SI-SDR" not in page
