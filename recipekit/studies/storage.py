@@ -32,13 +32,13 @@ with warnings.catch_warnings():  # it uses pkg_resources
 
 from recipekit.files import keyed
 from recipekit.studies import selection
+from recipekit.studies.statuses import FINISHED
 from recipekit.studies.trial import result
 
 logging.getLogger("orion").setLevel(logging.ERROR)
 ENOUGH_FAILED = 3  # failures in a stage without a score: something is wrong with all
 UNLIMITED = 10**9
 MISSED_BEATS = 5  # signs of life, after which Oríon counts a trial as lost
-DONE = ("completed", "failed")
 # Where nothing runs, how often a suggestion is asked for: after a full disk or a kill
 # an algorithm may first draw again what is there already.
 DRAWS = 10
@@ -145,7 +145,7 @@ class Storage:
     def finished(self, stage):
         """Returns whether a stage has all its trials, none of them running."""
         trials = self.trials(stage)
-        done = [t for t in trials if t.status in DONE]
+        done = [t for t in trials if t.status in FINISHED]
         if not done or any(t.status == "running" for t in trials):
             return False
         return stage.name in self._used_up or self._enough(stage, done)
@@ -159,7 +159,7 @@ class Storage:
             return len(trials) >= self._experiment(stage).max_trials
         losses = selection.losses_by_rung(
             stage.rungs,
-            ((t.params, t.loss if t.status in DONE else None) for t in trials),
+            ((t.params, t.loss if t.status in FINISHED else None) for t in trials),
         )
         count, base = stage.search["trials"], stage.search["base"]
         promoted = selection.promotion(losses, base, count)
@@ -167,7 +167,7 @@ class Storage:
 
     def check(self, stage):
         """Raises RuntimeError if a stage's first trials all failed."""
-        done = [t for t in self.trials(stage) if t.status in DONE]
+        done = [t for t in self.trials(stage) if t.status in FINISHED]
         failed = [t for t in done if t.status == "failed"]
         if len(failed) == len(done) >= ENOUGH_FAILED:
             raise RuntimeError(
@@ -219,7 +219,7 @@ class Storage:
                     self._check_params(stage, [trial])
                     return trial
                 except (CompletedExperiment, WaitingForTrials):
-                    if any(trial.status not in DONE for trial in trials):
+                    if any(trial.status not in FINISHED for trial in trials):
                         return None
             self._used_up.add(stage.name)  # there is nothing left to try
         return None
@@ -385,5 +385,5 @@ def _trial(stage, trial):
         loss=loss,
         statistics=statistics,
         started=trial.start_time,
-        ended=trial.end_time if status in DONE else None,
+        ended=trial.end_time if status in FINISHED else None,
     )

@@ -27,11 +27,12 @@ from mixtures.preparation import check_hparams, find_corpus, make_datasets
 from recipe import MEASURES, RECIPE
 from recipekit.experiment import begin, output_folder, write_record
 from recipekit.reporting.learning_curve import plot_learning_curve
+from recipekit.scoring.statistics import mean_of_conditions
+from recipekit.scoring.summary import format_table, write_results
 from recipekit.studies import trial
 from recipekit.training.brain import RecipeBrain
 from recipekit.training.command_line import read_command_line
 from recipekit.training.steps import TrainingStopped
-from scoring.evaluation import format_table, mean_of_variants, write_results
 from scoring.scorer import Scorer, cores_for_scoring
 from scoring.si_sdr import improvable_si_sdr, pit_loss, pit_scores
 
@@ -117,7 +118,7 @@ class Separation(RecipeBrain):
         if not self.hparams.valid_per_variant:
             rows["variant"] = "any"
         grouped = rows.groupby("variant")[["si_sdr", "si_sdri"]]
-        means = mean_of_variants(
+        means = mean_of_conditions(
             grouped.sum().to_numpy().T, grouped.count().to_numpy().T
         )
         return dict(zip(("si_sdr", "si_sdri"), means.tolist(), strict=True))
@@ -151,9 +152,9 @@ class Separation(RecipeBrain):
     def draw_curve(self, path):
         """Draws SI-SDR and learning rate, with the stages of the curriculum."""
         title = f"{path.parent.name}: {self.hparams.task}, {self.source['corpus']}"
-        plot_learning_curve(
-            self.state.history, self.state.best_epoch, self.curriculum, path, title
-        )
+        marks = RECIPE.epoch_marks(vars(self.hparams))
+        history, best = self.state.history, self.state.best_epoch
+        plot_learning_curve(history, best, marks, path, title, MEASURES)
 
 
 def dataio_prep(hparams):
@@ -188,7 +189,8 @@ def test(brain, dataset):
             for result in brain.scores
         ]
         folder = Path(hparams.output_folder)
-        print(format_table(write_results(results, folder, hparams.seed, source)))
+        report = write_results(results, folder, MEASURES, hparams.seed, source)
+        print(format_table(report, MEASURES))
         logger.info(f"Per-file scores: {folder / 'test_results.csv'}")
     return source
 
