@@ -31,7 +31,7 @@ from corpus.verify import verify
 from recipekit.console import plain_errors
 from recipekit.files import keyed
 from recipekit.files.atomic import replacing
-from recipekit.files.csvs import check_text
+from recipekit.files.csvs import read_table
 
 logger = logging.getLogger(__name__)
 
@@ -209,24 +209,11 @@ def _read_audit(path):
 
 def _read_csv(path, columns):
     """Returns the named columns of a CSV as strings, empty where nothing is stated."""
-    check_text(path)
-    try:
-        table = pd.read_csv(
-            path, dtype=str, usecols=lambda name: name in columns, encoding="utf-8-sig"
-        )
-    except ValueError as err:  # pandas' parser errors are ValueErrors
-        raise ValueError(f"{path}: not a readable CSV ({err}). Copy it again") from err
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise ValueError(
-            f"{path}: missing column(s) {', '.join(missing)}. "
-            "Expected a comma-separated file as the PolSESS generator writes it"
-        )
-    if table.empty:
-        raise ValueError(
-            f"{path}: has no rows. Generate this subset, or pass another corpus"
-        )
-    return table.fillna("")
+    remedy = (
+        "Expected a comma-separated file as the PolSESS generator writes it. Copy it "
+        "again, or generate the subset"
+    )
+    return read_table(path, columns, remedy, only=True, dtype=str).fillna("")
 
 
 def _forward_slashes(paths):

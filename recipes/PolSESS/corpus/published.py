@@ -4,7 +4,6 @@ The list says which file of the collections is in which subset, and of which cla
 leaks speakers, and so will the corpus.
 """
 
-import gzip
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pandas as pd
 from corpus.providers.download import name_in_collection
 from corpus.sources import SUBSETS, Rejected
 from corpus.tables import event_classes, scene_classes
+from recipekit.files.csvs import check_columns, read_table
 
 COLUMNS = ("subset", "filePath", "source", "class")
 COLLECTIONS = {
@@ -25,6 +25,7 @@ COLLECTIONS = {
     "esc50": "esc50",
     "fsd50": "fsd50k",
 }
+EXPECTED = f"Expected a published list with the columns {', '.join(COLUMNS)}"
 MISSING = "in the published list, but not on disk"
 
 
@@ -72,9 +73,7 @@ def read_published(path):
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a published list")
     frame = _read_mat(path) if path.suffix == ".mat" else _read_csv(path)
-    missing = [name for name in COLUMNS if name not in frame]
-    if missing:
-        raise ValueError(f"{path}: columns missing: {', '.join(missing)}")
+    check_columns(path, frame.columns, COLUMNS, EXPECTED)
     frame = frame[list(COLUMNS)].astype("object").map(_text)
     for name, known in (("subset", SUBSETS), ("source", COLLECTIONS)):
         unknown = sorted(set(frame[name]) - set(known))
@@ -135,10 +134,7 @@ def _text(cell):
 
 
 def _read_csv(path):
-    try:
-        return pd.read_csv(path, dtype=str, encoding="utf-8-sig")
-    except (ValueError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: expected a CSV in UTF-8 ({error})") from error
+    return read_table(path, COLUMNS, EXPECTED, dtype=str)
 
 
 def _read_mat(path):

@@ -105,13 +105,13 @@ PREPARE = [
     Wrong("empty CSV", [TRAIN, "Copy it again"], edit=edit_text(lambda text: b"")),
     Wrong(
         "header only",
-        [TRAIN, "has no rows", "Generate"],
+        [TRAIN, "has no rows", "generate"],
         edit=edit_text(lambda text: text.splitlines(keepends=True)[0]),
     ),
     Wrong("columns are missing", [TRAIN, "SSR, mixFile"], edit=without_columns),
     Wrong(
         "semicolons",
-        [TRAIN, "missing column", "comma-separated"],
+        [TRAIN, "lacks the columns", "comma-separated"],
         edit=edit_text(lambda text: text.replace(b",", b";")),
     ),
     Wrong(
@@ -247,7 +247,7 @@ PREPARE = [
     ),
     Wrong(
         "provenance without columns",
-        ["provenance.csv", "missing column", "speaker2"],
+        ["provenance.csv", "lacks the columns", "speaker2"],
         edit=provenance(b"mixFile,speaker1\nx,y\n"),
     ),
 ]
@@ -344,17 +344,17 @@ MAKE = [
     ),
     Wrong(
         "empty manifest",
-        ["manifest.csv: no column path", "path, role, class, speaker"],
+        ["manifest.csv: lacks the columns path", "path, role, class, speaker"],
         edit=manifest(lambda text: b""),
     ),
     Wrong(
         "semicolons",
-        ["manifest.csv: no column path", "separated by commas"],
+        ["manifest.csv: lacks the columns path", "separated by commas"],
         edit=manifest(lambda text: text.replace(b",", b";")),
     ),
     Wrong(
         "no path",
-        ["no column path", "found the columns"],
+        ["lacks the columns path", "found the columns"],
         edit=manifest(lambda text: text.replace(b"path", b"file")),
     ),
     Wrong(
@@ -464,7 +464,7 @@ MAKE = [
     Wrong("list of one line", ["list.csv: has no rows"], LIST, sources(COLUMNS)),
     Wrong(
         "list without columns",
-        ["list.csv: no column subset, class"],
+        ["list.csv: lacks the columns subset, class"],
         LIST,
         sources("path,role,speaker,source\na,speech,x,y\n"),
     ),

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from recipekit.files.csvs import check_columns
+
 AUDIO = (".wav", ".flac")
 TABLES = (".csv", ".txt")
 DEPTH = 7  # folders below the root that are looked into
@@ -198,12 +200,8 @@ class Download:
             for table in tables:
                 text = table.read_text(encoding="utf-8-sig")
                 reader = csv.DictReader(text.splitlines())
-                missing = [c for c in columns if c not in (reader.fieldnames or ())]
-                if missing:
-                    raise ValueError(
-                        f"{table}: columns missing: {', '.join(missing)}; found "
-                        f"{', '.join(reader.fieldnames or ['nothing'])}"
-                    )
+                remedy = "Take the table that the collection comes with"
+                check_columns(table, reader.fieldnames or (), columns, remedy)
                 rows += reader
         return rows
 

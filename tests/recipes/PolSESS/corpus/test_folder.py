@@ -86,7 +86,7 @@ def test_manifests_of_spreadsheets_are_understood_or_explained(folder):
     (folder / "bom.csv").write_text(text, encoding="utf-8-sig")
     assert make_sources(folder, manifest="bom.csv") == make_sources(folder)
     (folder / "semicolons.csv").write_text(text.replace(",", ";"), encoding="utf-8")
-    with pytest.raises(ValueError, match="separated by commas; found the columns"):
+    with pytest.raises(ValueError, match="found the columns .*separated by commas"):
         make_sources(folder, manifest="semicolons.csv")
     (folder / "cp1250.csv").write_bytes(text.encode("cp1250"))
     with pytest.raises(ValueError, match=r"cp1250.csv, line \d+: expected UTF-8"):

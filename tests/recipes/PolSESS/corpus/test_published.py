@@ -122,16 +122,19 @@ def test_matlab_table_reads_like_a_csv(downloads, rows, tmp_path, version):
 def test_what_is_no_list_is_explained(rows, tmp_path, monkeypatch):
     frame = pd.DataFrame(rows)
     for wrong, message in (
-        (frame.drop(columns="class"), "wrong.csv: columns missing: class"),
+        (frame.drop(columns="class"), "wrong.csv: lacks the columns class; found"),
         (frame.replace("val", "dev"), "subset 'dev' is not one of train, val, test"),
         (frame.replace("tau", "tau2"), "source 'tau2' is not one of emu, libriSpeech"),
     ):
         with pytest.raises(ValueError, match=message):
             read_published(write(tmp_path / "wrong.csv", wrong))
-    for suffix in ("csv", "csv.gz"):
-        (tmp_path / f"no.{suffix}").write_bytes(b"\xff\xfe no list \x00")
-        with pytest.raises(ValueError, match=f"no.{suffix}: expected a CSV"):
-            read_published(tmp_path / f"no.{suffix}")
+    for name, message in (
+        ("no.csv", "no.csv, line 1: holds a NUL"),
+        ("no.csv.gz", "no.csv.gz: not a readable CSV .* Expected a published list"),
+    ):
+        (tmp_path / name).write_bytes(b"\xff\xfe no list \x00")
+        with pytest.raises(ValueError, match=message):
+            read_published(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="any.mat: no such file"):
         read_published(tmp_path / "any.mat")
     (tmp_path / "any.mat").touch()
