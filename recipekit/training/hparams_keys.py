@@ -13,7 +13,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from mixtures.variants import TASK_TARGETS
+from mixtures.variants import TASKS
 
 HPARAMS_FOLDER = Path(__file__).parents[2] / "recipes/PolSESS/separation/hparams"
 OBJECT = object()  # stands for what a key of a hparams file builds
@@ -116,14 +116,14 @@ KEYS = {
     "embedded_folder": PATH,
     "output_folder": PATH,
     "save_folder": PATH,
-    "task": one_of(*TASK_TARGETS),
+    "task": one_of(*TASKS),
     "sample_rate": whole(1000),
     "pack": Kind(
         lambda v: isinstance(v, bool) or TEXT.fits(v), "True, False or a folder"
     ),
     "curricula": Kind(
-        lambda v: isinstance(v, dict) and set(v) >= set(TASK_TARGETS),
-        f"a curriculum for each of {', '.join(TASK_TARGETS)}",
+        lambda v: isinstance(v, dict) and set(v) >= set(TASKS),
+        f"a curriculum for each of {', '.join(TASKS)}",
     ),
     "curriculum": STAGES,
     "speeds": Kind(

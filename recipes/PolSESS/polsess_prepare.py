@@ -24,6 +24,7 @@ import pandas as pd
 import soundfile as sf
 
 from corpus.audit import STRICT_FINDINGS, audit, describe, describe_defects
+from corpus.layout import MIX, REVERBS, STORED
 from corpus.locate import find_csv, provenance_csv, stats
 from corpus.pack import pack_subset, packs_folder
 from corpus.sources import SUBSETS
@@ -35,22 +36,11 @@ from recipekit.files.csvs import read_table
 
 logger = logging.getLogger(__name__)
 
-LAYERS = {  # manifest column: (column of the corpus CSV, folder)
-    "mix": ("mixFile", "mix"),
-    "s1": ("speaker1File", "clean"),
-    "s2": ("speaker2File", "clean"),
-    "scene": ("sceneFile", "scene"),
-    "event": ("eventFile", "event"),
-    "ev_reverb": ("reverbForEvent", "ev_reverb"),
-    "sp1_reverb": ("reverbForSpeaker1", "sp1_reverb"),
-    "sp2_reverb": ("reverbForSpeaker2", "sp2_reverb"),
-}
-REVERBS = ["ev_reverb", "sp1_reverb", "sp2_reverb"]  # filled indoors, empty outdoors
 REQUIRED = [
     *("speech1OryginalPath", "speech1Start", "speech1End"),
     *("speech2OryginalPath", "speech2Start", "speech2End"),
     *("SSR", "sceneOryginalPath", "eventOryginalPath", "sceneClass", "eventClass"),
-    *(column for layer, (column, _) in LAYERS.items() if layer not in REVERBS),
+    *(layer.column for layer in STORED if not layer.indoor_only),
 ]
 NUMBERS = ["SSR", *(f"speech{n}{end}" for n in (1, 2) for end in ("Start", "End"))]
 DETAILS = ["indoor", "scene_class", "event_class", "ssr", "speaker1", "speaker2"]
@@ -141,13 +131,13 @@ def prepare_polsess(
         )
     for subset, manifest in manifests.items() if pack else ():
         folder = packs_folder(pack, data_folder) / subset
-        pack_subset(folder, manifest, data_folder, LAYERS, sample_rate, workers)
+        pack_subset(folder, manifest, data_folder, sample_rate, workers)
 
 
 def count_rows(data_folder, subset):
     """Returns how many rows a subset of a corpus has."""
     csv = find_csv(Path(os.path.abspath(data_folder)), subset)
-    return len(_read_csv(csv, ["mixFile"]))
+    return len(_read_csv(csv, [MIX.column]))
 
 
 def _write_manifests(
@@ -163,7 +153,7 @@ def _write_manifests(
         "sample_rate": sample_rate,
         "strict": strict,
         "verify_audio": verify_audio,
-        "files": stats(csvs, [folder for _, folder in LAYERS.values()]),
+        "files": stats(csvs),
     }
     if all(path.exists() for path in (*manifests.values(), audit_path)):
         report = _read_audit(audit_path)
@@ -188,7 +178,7 @@ def _write_manifests(
     rows = pd.concat(tables.values())
     report = {"fingerprint": fingerprint, **audit(rows)}
     if verify_audio:
-        report["audio"] = verify(data_folder, rows, LAYERS, sample_rate, workers)
+        report["audio"] = verify(data_folder, rows, sample_rate, workers)
     with replacing(audit_path) as part:
         part.write_text(json.dumps(report, indent=1, ensure_ascii=False), "utf-8")
     _log(report, audit_path)
@@ -246,7 +236,7 @@ def _read_subset(csv, subset):
         paths and segments (path:start-end) of both speakers, paths and original
         recordings of scene and event.
     """
-    raw = _read_csv(csv, [*REQUIRED, *(LAYERS[layer][0] for layer in REVERBS)])
+    raw = _read_csv(csv, [*REQUIRED, *(layer.column for layer in REVERBS)])
     unstated = raw[REQUIRED] == ""
     for index in unstated.index[unstated.any(axis=1)]:  # the first is named
         names = ", ".join(unstated.columns[unstated.loc[index]])
@@ -261,11 +251,11 @@ def _read_subset(csv, subset):
                 "number. Correct or remove the row"
             )
     table = pd.DataFrame({"subset": subset}, index=raw.index)
-    for layer, (column, folder) in LAYERS.items():
-        path = f"{subset}/{folder}/" + _base_names(raw[column])
-        table[layer] = path.where(raw[column] != "", "")
-    stated = table[REVERBS] != ""
-    table["indoor"] = stated["sp1_reverb"]
+    for layer in STORED:
+        path = f"{subset}/{layer.folder}/" + _base_names(raw[layer.column])
+        table[layer.name] = path.where(raw[layer.column] != "", "")
+    stated = table[[layer.name for layer in REVERBS]] != ""
+    table["indoor"] = stated.any(axis=1)
     for index in stated.index[stated.any(axis=1) & ~stated.all(axis=1)]:
         filled = ", ".join(stated.columns[stated.loc[index]])
         raise ValueError(
@@ -295,11 +285,11 @@ def _read_subset(csv, subset):
 
 def _take_listed(table, path):
     """Overwrites speakers and recordings where the provenance CSV knows better."""
-    listed = _read_csv(path, ["mixFile", *PROVENANCE])
-    listed.index = _base_names(listed["mixFile"])
+    listed = _read_csv(path, [MIX.column, *PROVENANCE])
+    listed.index = _base_names(listed[MIX.column])
     listed = listed[~listed.index.duplicated()]
     for column, ours in PROVENANCE.items():
-        name = _base_names(table["mix"]).map(listed[column]).fillna("")
+        name = _base_names(table[MIX.name]).map(listed[column]).fillna("")
         table[ours] = name.where(name != "", table[ours])
 
 
@@ -307,12 +297,12 @@ def _check_files_exist(data_folder, tables, csvs):
     """Raises FileNotFoundError with the count and the first of all absent files."""
     count, named = 0, []
     for subset, table in tables.items():
-        for layer, (_, folder) in LAYERS.items():
-            listed = data_folder / subset / folder
+        for layer in STORED:
+            folder, paths = data_folder / subset / layer.folder, table[layer.name]
             # An all-outdoor corpus may come without its reverb folders.
-            names = os.listdir(listed) if listed.exists() else []
-            present = {f"{subset}/{folder}/{name}" for name in names}
-            absent = table[layer][(table[layer] != "") & ~table[layer].isin(present)]
+            names = os.listdir(folder) if folder.exists() else []
+            present = {f"{subset}/{layer.folder}/{name}" for name in names}
+            absent = paths[(paths != "") & ~paths.isin(present)]
             count += len(absent)
             for index, path in absent.head(MAX_NAMED - len(named)).items():
                 named.append(f"{path}, {_row(index)} of {csvs[subset].name}")
@@ -357,11 +347,11 @@ def _sample_headers(data_folder, table, sample_rate):
     rows = table.iloc[sampled_rows(table["subset"].iloc[0], len(table))]
     headers = {
         path: _header(data_folder / path)
-        for layer in LAYERS
-        for path in rows[layer]
+        for layer in STORED
+        for path in rows[layer.name]
         if path
     }
-    mixes = {path: headers[path] for path in rows["mix"]}
+    mixes = {path: headers[path] for path in rows[MIX.name]}
     known = Counter(found for found in mixes.values() if isinstance(found, tuple))
     if not known:
         path, reason = next(iter(mixes.items()))
@@ -399,9 +389,9 @@ def _header(path):
 
 def _manifest(table, sample_rate):
     """Returns a subset's manifest; an ID that recurs gets its ordinal as suffix."""
-    stems = _base_names(table["mix"]).str.replace(r"\.(wav|flac)$", "", regex=True)
+    stems = _base_names(table[MIX.name]).str.replace(r"\.(wav|flac)$", "", regex=True)
     ordinals = stems.groupby(stems).cumcount() + 1
-    paths = table[list(LAYERS)]
+    paths = table[[layer.name for layer in STORED]]
     manifest = ("$data_root/" + paths).where(paths != "", "").join(table[DETAILS])
     ids = stems.where(ordinals == 1, stems + "_" + ordinals.astype(str))
     manifest.insert(0, "ID", ids)

@@ -29,6 +29,7 @@ from pathlib import Path
 from corpus.audio import FORMATS, write_audio
 from corpus.card import CARD, write_card
 from corpus.journal import Journal, remove_journals
+from corpus.layout import FOLDERS, STORED
 from corpus.metadata import cells, write_csvs
 from corpus.plan import Planner
 from corpus.render import Renderer, read_segment
@@ -42,8 +43,6 @@ from recipekit.files.workers import worker_pool
 FORMAT_VERSION = 2
 RATES = (8000, 16000)  # Hz
 BATCH = 512  # rows handed to the workers at a time
-
-FOLDERS = ("clean", "mix", "scene", "event", "sp1_reverb", "sp2_reverb", "ev_reverb")
 
 
 @dataclass(frozen=True)
@@ -311,21 +310,12 @@ def _start_worker(*job):
 def _make_row(row):
     """Renders and writes one row; returns its number, CSV cells and redraws."""
     planner, folder, settings = _make_row.job
-    made = _make_row.renderer.render_row(planner, row, _make_row.also)
-    names = _names(planner, row, made.layers, settings.audio_format)
-    for layer, name in names.items():
-        directory = "clean" if layer.startswith("clean") else layer
-        path = folder / planner.subset / directory / name
-        write_audio(path, made.layers[layer], settings.sample_rate)
-    return row, cells(planner.subset, made, names), made.redraws
-
-
-def _names(planner, row, layers, audio_format):
-    """Returns the file name of each layer; the three reverbs share a stem."""
+    recording = _make_row.renderer.render_row(planner, row, _make_row.also)
     names = {}
-    for layer in layers:
-        reverb = layer.endswith("_reverb")
-        stem = keyed.name(planner.seed, planner.subset, row, reverb or layer)
-        prefix = layer.removesuffix("reverb") if reverb else ""
-        names[layer] = f"{prefix}{stem}.{audio_format}"
-    return names
+    for layer in STORED:
+        if layer.name in recording.layers:
+            key = (planner.seed, planner.subset, row)
+            names[layer.name] = layer.file_name(settings.audio_format, *key)
+            path = folder / planner.subset / layer.folder / names[layer.name]
+            write_audio(path, recording.layers[layer.name], settings.sample_rate)
+    return row, cells(planner.subset, recording, names), recording.redraws

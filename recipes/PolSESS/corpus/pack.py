@@ -22,6 +22,7 @@ import pandas as pd
 import soundfile
 from tqdm import tqdm
 
+from corpus.layout import STORED
 from recipekit.console import progress_bar
 from recipekit.files.atomic import replacing
 from recipekit.files.locks import hold
@@ -56,7 +57,7 @@ def packs_folder(pack, data_folder):
     return Path(pack, f"{corpus.name}-{path}")  # corpora of one name differ by path
 
 
-def pack_subset(folder, manifest, data_folder, layers, sample_rate, workers=None):
+def pack_subset(folder, manifest, data_folder, sample_rate, workers=None):
     """Packs a subset, or goes on packing it, unless its pack is complete and current.
 
     Arguments
@@ -67,8 +68,6 @@ def pack_subset(folder, manifest, data_folder, layers, sample_rate, workers=None
         train.csv, val.csv or test.csv.
     data_folder : Path
         The corpus.
-    layers : iterable of str
-        Columns of the manifest.
     sample_rate : int
         Hz.
     workers : int, optional
@@ -82,6 +81,7 @@ def pack_subset(folder, manifest, data_folder, layers, sample_rate, workers=None
         If a file is not 16-bit mono of the corpus' rate and length, or an array of the
         pack is damaged.
     """
+    layers = [layer.name for layer in STORED]
     table = _read_manifest(manifest, layers)
     frames = round(float(table["duration"][0]) * sample_rate)
     files = {

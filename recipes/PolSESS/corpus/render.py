@@ -8,6 +8,16 @@ import numpy as np
 import soundfile
 import soxr
 
+from corpus.layout import (
+    EV_REVERB,
+    EVENT,
+    MIX,
+    S1,
+    S2,
+    SCENE,
+    SP1_REVERB,
+    SP2_REVERB,
+)
 from corpus.plan import RowPlan
 from corpus.reverb import plate_reverb, transfer_function
 
@@ -17,17 +27,7 @@ FULL_SCALE = 32768  # of 16-bit samples
 # that of others; a scene's own level does not matter as long as there is a signal.
 SILENCE = {"speech": 1e-3, "event": 1e-3, "scene": 1e-5}
 MAX_ATTEMPTS = 200
-REASONS = ("silent", "limited", "unreadable")  # to draw again
-
-LAYERS = (
-    "clean1",
-    "clean2",
-    "sp1_reverb",
-    "sp2_reverb",
-    "scene",
-    "event",
-    "ev_reverb",
-)
+REASONS = ("silent", "limited", "unreadable")  # to redraw
 
 
 class DrawAgain(Exception):
@@ -56,8 +56,8 @@ class Recording:
     ---------
     plan : RowPlan
     layers : dict
-        int16 arrays by name: LAYERS and "mix"; outdoors without the reverb layers. The
-        mix is the sum of the layers to the last bit.
+        int16 arrays by name of the layer, the mix among them; outdoors without the
+        reverbs. The mix is the sum of the layers to the last bit.
     scene_gain : float
         Linear gain of the scene.
     snr : float
@@ -227,17 +227,16 @@ class Renderer:
         event = self._read("event", plan.event, length)
         speech_level = rms(first + second)
         scene_gain = speech_level * 10 ** (plan.scene_offset / 20) / rms(scene)
-        parts = {"clean1": first, "clean2": second}
-        parts |= {"scene": scene * scene_gain, "event": event}
-        dry = {"sp1_reverb": first, "sp2_reverb": second, "ev_reverb": event}
-        for (name, signal), plate in zip(dry.items(), plan.plates, strict=False):
-            parts[name] = plate_reverb(signal, plate, self.sample_rate, self.transfer)
-        layers = {name: _to_16_bits(part) for name, part in parts.items()}
+        parts = {S1: first, S2: second, SCENE: scene * scene_gain, EVENT: event}
+        dry = {SP1_REVERB: first, SP2_REVERB: second, EV_REVERB: event}
+        for (layer, signal), plate in zip(dry.items(), plan.plates, strict=False):
+            parts[layer] = plate_reverb(signal, plate, self.sample_rate, self.transfer)
+        layers = {layer.name: _to_16_bits(part) for layer, part in parts.items()}
         mix = np.sum([*layers.values()], axis=0, dtype=np.int32)
         if np.abs(mix).max() > LIMIT * FULL_SCALE:
             raise DrawAgain("limited")
-        layers["mix"] = mix.astype(np.int16)
-        background = parts["scene"] + event + parts.get("ev_reverb", 0.0)
+        layers[MIX.name] = mix.astype(np.int16)
+        background = parts[SCENE] + event + parts.get(EV_REVERB, 0.0)
         snr = 20 * np.log10(speech_level / rms(background))
         return Recording(plan, layers, float(scene_gain), float(snr), redraws)
 

@@ -8,7 +8,8 @@ import soundfile
 import torch
 from speechbrain.dataio.dataio import load_data_csv
 
-from mixtures.variants import FULL_MIX, fitting, removed_layers, targets
+from corpus.layout import MIX
+from mixtures.variants import FULL_MIX, find_task, fitting, removed_layers
 from recipekit.files import keyed
 
 STEP = np.float32(2**-15)  # of 16-bit samples; a power of two, so scaling is exact
@@ -105,7 +106,7 @@ class MixtureDataset(torch.utils.data.Dataset):
     """
 
     def __init__(self, task):
-        self.task, self.targets = task, targets(task)
+        self.task, self.targets = task, find_task(task).sources
 
     def __getitem__(self, key):
         """Returns a mixture [time], its sources [sources, time] and its row."""
@@ -120,10 +121,12 @@ class MixtureDataset(torch.utils.data.Dataset):
             row | {"variant": variant}
             for (row, _), variant in zip(opened, variants, strict=True)
         ]
-        mixes = [layer("mix") for _, layer in opened]
+        mixes = [layer(MIX.name) for _, layer in opened]
         frames = len(mixes[0])
         if any(len(mix) != frames for mix in mixes):
-            lengths = {row["mix"]: len(m) for row, m in zip(rows, mixes, strict=True)}
+            lengths = {
+                row[MIX.name]: len(m) for row, m in zip(rows, mixes, strict=True)
+            }
             raise ValueError(
                 "Recordings of one corpus have one length; these have "
                 f"{lengths} samples. Check the corpus with verify_audio: True"
@@ -142,7 +145,7 @@ class MixtureDataset(torch.utils.data.Dataset):
             samples = read(name)
             if samples.shape != mix.shape:
                 raise ValueError(
-                    f"{row[name]}: {len(samples)} samples, but its mix {row['mix']} "
+                    f"{row[name]}: {len(samples)} samples, but its mix {row[MIX.name]} "
                     f"has {len(mix)}. Check the corpus with verify_audio: True"
                 )
             return samples
@@ -151,9 +154,9 @@ class MixtureDataset(torch.utils.data.Dataset):
         for name in removed_layers(row["variant"], self.task, row["indoor"]):
             mixture -= layer(name)
         for source, (first, *others) in zip(sources, self.targets, strict=True):
-            source[:] = layer(first)
-            for name in others:
-                source += layer(name)
+            source[:] = layer(first.name)
+            for other in others:
+                source += layer(other.name)
         mixture *= STEP
         sources *= STEP
 

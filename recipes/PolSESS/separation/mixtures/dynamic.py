@@ -22,7 +22,6 @@ logger = get_logger(__name__)
 # worker keeps their transfer functions once used: 64 KB a second of a recording at
 # 8 kHz, which makes 66 MB for recordings of 4 s, twice that at 16 kHz.
 REVERB_BANK = 256
-LAYERS = {"s1": "clean1", "s2": "clean2"}  # the others have one name everywhere
 
 
 class DynamicDataset(MixtureDataset):
@@ -68,13 +67,12 @@ class DynamicDataset(MixtureDataset):
 
     def open(self, index):
         """Renders a row; returns it, and what returns its layers."""
-        made = self.renderer.render_row(self.planner, index)
-        for _, name, detail in made.redraws:
+        recording = self.renderer.render_row(self.planner, index)
+        for _, name, detail in recording.redraws:
             if name not in self.unreadable:
                 self.unreadable.add(name)
                 logger.warning(f"{name}: {detail}. It is left out")
-        layers = made.layers
-        return self.row(index), lambda name: layers[LAYERS.get(name, name)]
+        return self.row(index), recording.layers.__getitem__
 
     def row(self, index):
         """Returns what is known of a row without rendering it."""

@@ -7,6 +7,7 @@ from speechbrain.utils.distributed import infer_device, run_on_main
 from speechbrain.utils.logger import get_logger
 
 from corpus.build import CorpusSettings, build_corpus
+from corpus.layout import STORED
 from corpus.pack import Pack, packs_folder
 from corpus.plan import Planner
 from corpus.providers.embedded import make_sources
@@ -21,8 +22,8 @@ from mixtures.dynamic import (
     mixing_rules,
     with_bank,
 )
-from mixtures.variants import ENHANCEMENT
-from polsess_prepare import LAYERS, count_rows, prepare_polsess
+from mixtures.variants import find_task
+from polsess_prepare import count_rows, prepare_polsess
 from recipekit.files import keyed
 from recipekit.files.locks import hold
 
@@ -47,7 +48,9 @@ def check_hparams(hparams, device):
     """
     curriculum = Curriculum(hparams["curriculum"])
     task = hparams["task"]
-    if task in ENHANCEMENT and any("C" in s["variants"] for s in curriculum.stages):
+    if find_task(task).enhancement and any(
+        "C" in s["variants"] for s in curriculum.stages
+    ):
         logger.warning(
             f"curriculum: with task {task} a mixture of variant C is its own target, "
             "from which nothing can be learnt"
@@ -148,11 +151,11 @@ def fingerprint(rows):
     names = [row["id"] for row in rows]
     chosen = set(keyed.shuffled(names, "fingerprint")[:SAMPLED])
     audio = [
-        keyed.digest(Path(row[layer]).read_bytes())
+        keyed.digest(Path(row[layer.name]).read_bytes())
         for row in rows
         if row["id"] in chosen
-        for layer in LAYERS
-        if row[layer]
+        for layer in STORED
+        if row[layer.name]
     ]
     return [names, audio]
 

@@ -93,7 +93,7 @@ def test_any_row_obeys_the_rules(sources, seed, rate, rules):
         mix = layers.pop("mix")
         assert np.array_equal(mix, sum(layers.values()))
         assert np.isfinite(made.snr) and np.isfinite(made.scene_gain)
-        one, two = layers["clean1"], layers["clean2"]
+        one, two = layers["s1"], layers["s2"]
         assert min(rms(one), rms(two)) > 0 and rms(layers["event"]) > 20
         assert 20 * np.log10(rms(one) / rms(two)) == pytest.approx(
             made.plan.ssr, abs=0.05 + 30 / min(rms(one), rms(two))

@@ -22,7 +22,7 @@ from mixtures import preparation
 from mixtures.curriculum import Curriculum
 from mixtures.dataset import EpochSampler, VariantDataset, collate, read_manifest
 from mixtures.dynamic import DynamicDataset, mixing_rules, with_bank
-from mixtures.variants import TASK_TARGETS
+from mixtures.variants import TASKS
 from polsess_prepare import prepare_polsess
 from tiny_corpus import write_corpus
 from tiny_sources import RATE, write_folder
@@ -77,7 +77,7 @@ def with_reverb_bank(corpus, **settings):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("task", TASK_TARGETS)
+@pytest.mark.parametrize("task", TASKS)
 def test_rows_are_those_of_the_corpus_of_that_seed_to_the_bit(
     corpus, rows, pack, task, packed
 ):
@@ -179,7 +179,7 @@ def test_bank_reverb_is_the_plates_own(corpus):
             continue
         setting = settings_of(made.plan.plates[0])
         met[setting] = met.get(setting, 0) + 1
-        wet = plate_reverb(made.layers["clean1"], made.plan.plates[0], RATE)
+        wet = plate_reverb(made.layers["s1"], made.plan.plates[0], RATE)
         assert abs(wet - made.layers["sp1_reverb"]).max() < 3  # steps of 16 bits
     assert max(met.values()) > 1  # some were applied again
     kept = dataset.renderer.transfer.cache_info()
@@ -200,10 +200,10 @@ def test_realised_levels_are_those_asked_for(corpus):
     ratios = set()
     for row in range(ROWS):
         made, layers = layers_of(dataset, row)
-        ssr = db(rms(layers["clean1"]) / rms(layers["clean2"]))
+        ssr = db(rms(layers["s1"]) / rms(layers["s2"]))
         assert ssr == pytest.approx(made.plan.ssr, abs=0.01)
         ratios.add(round(ssr))
-        speech = rms(layers["clean1"] + layers["clean2"])
+        speech = rms(layers["s1"] + layers["s2"])
         offset = db(rms(layers["scene"]) / speech)
         assert -3.01 < offset < -1.99
     assert ratios == {8, 9, 10}
@@ -214,7 +214,7 @@ def test_gain_amplifies_speakers_and_scene_but_not_the_event(corpus):
     for row in range(ROWS):
         (first, before), (second, after) = (layers_of(d, row) for d in (plain, louder))
         assert not first.redraws and not second.redraws
-        for name in ("clean1", "clean2", "scene"):
+        for name in ("s1", "s2", "scene"):
             gain = db(rms(after[name]) / rms(before[name]))
             assert gain == pytest.approx(6.0, abs=0.01)
         assert np.array_equal(after["event"], before["event"])
@@ -238,7 +238,7 @@ def test_speed_raises_a_tone_by_its_ratio(tmp_path, speed, packed):
     time = np.arange(round(SECONDS * RATE)) / RATE
     for row in range(3):
         _, layers = layers_of(dataset, row)
-        for name in ("clean1", "clean2"):
+        for name in ("s1", "s2"):
             carrier = np.exp(-2j * np.pi * 500 * speed / 100 * time)
             amplitude = 2 * abs(np.mean(layers[name] * carrier))
             assert amplitude == pytest.approx(np.sqrt(2) * rms(layers[name]), rel=0.01)
