@@ -27,6 +27,7 @@ from corpus.audit import STRICT_FINDINGS, audit, describe, describe_defects
 from corpus.layout import MIX, REVERBS, STORED
 from corpus.locate import find_csv, provenance_csv, stats
 from corpus.pack import pack_subset, packs_folder
+from corpus.providers.polsess import recordings_in, speakers_in
 from corpus.sources import SUBSETS
 from corpus.verify import verify
 from recipekit.console import plain_errors
@@ -45,15 +46,7 @@ REQUIRED = [
 NUMBERS = ["SSR", *(f"speech{n}{end}" for n in (1, 2) for end in ("Start", "End"))]
 DETAILS = ["indoor", "scene_class", "event_class", "ssr", "speaker1", "speaker2"]
 
-# EMU: SES0005_ses/sent003_bndl/sent003.wav, MLS: audio/6439/5541/6439_5541_000246.flac
-SPEAKER_IN_PATH = r"(?:^|/)(?:([^/]+)_ses/|audio/([^/]+)/([^/]+)/\2_\3_[^/]+$)"
-# TAU: tram-helsinki-276-8412-a.wav, TUT: audio/a139_230_240.wav, and the Freesound clip
-# of ESC-50: 3-163607-B-13.wav and FSD50K: FSD50K.dev_audio/63609.wav
-RECORDING_IN_PATH = (
-    r"(?:^|/)(?:([a-z_]+-[a-z]+-\d+)-\d+-\w+|audio/([a-z]\d+)_\d+_\d+"
-    r"|\d-(\d+)-[A-Z]-\d+|FSD50K\.[^/]+/(\d+))\.(?:wav|flac)$"
-)
-PROVENANCE = {  # column of the provenance CSV: ours
+PROVENANCE = {  # column of the provenance CSV: of the table in memory
     "speaker1": "speaker1",
     "speaker2": "speaker2",
     "sceneRecording": "scene_recording",
@@ -273,11 +266,9 @@ def _read_subset(csv, subset):
         table[f"segment{speaker}"] = path + ":" + start + "-" + end
         # Clips joined to fill a segment ("a.wav|b.wav") are one speaker's.
         first = path.str.split("|", n=1).str[0]
-        told = first.str.extract(SPEAKER_IN_PATH).fillna("")
-        table[f"speaker{speaker}"] = told[0] + told[1]  # of EMU or MLS
+        table[f"speaker{speaker}"] = speakers_in(first)
     for kind in ("scene", "event"):
-        told = table[f"{kind}_path"].str.extract(RECORDING_IN_PATH).fillna("")
-        table[f"{kind}_recording"] = told.sum(axis=1)
+        table[f"{kind}_recording"] = recordings_in(table[f"{kind}_path"])
     if provenance_csv(csv).exists():
         _take_listed(table, provenance_csv(csv))
     return table
@@ -288,9 +279,9 @@ def _take_listed(table, path):
     listed = _read_csv(path, [MIX.column, *PROVENANCE])
     listed.index = _base_names(listed[MIX.column])
     listed = listed[~listed.index.duplicated()]
-    for column, ours in PROVENANCE.items():
+    for column, known in PROVENANCE.items():
         name = _base_names(table[MIX.name]).map(listed[column]).fillna("")
-        table[ours] = name.where(name != "", table[ours])
+        table[known] = name.where(name != "", table[known])
 
 
 def _check_files_exist(data_folder, tables, csvs):
