@@ -174,7 +174,6 @@ FREE_KEYS = (
     "save_folder",
     "strict",
     "verify_audio",
-    "skip_prep",
     "pack",
     "compile",
     "activation_checkpointing",

@@ -23,6 +23,7 @@ from pathlib import Path
 import pandas as pd
 import soundfile as sf
 
+from corpus.audio import DEFAULT_RATE
 from corpus.audit import STRICT_FINDINGS, audit, describe, describe_defects
 from corpus.layout import MIX, REVERBS, STORED
 from corpus.locate import find_csv, provenance_csv, stats
@@ -61,11 +62,10 @@ MANIFEST_VERSION = 2  # what older ones lack: sample_rate
 def prepare_polsess(
     data_folder,
     save_folder,
-    sample_rate=8000,
+    sample_rate=DEFAULT_RATE,
     strict=False,
     verify_audio=False,
     workers=None,
-    skip_prep=False,
     pack=False,
     subsets=SUBSETS,
 ):
@@ -94,8 +94,6 @@ def prepare_polsess(
         not sum to the mix, different segments with byte-identical clean files.
     workers : int
         Processes of verify_audio and pack; as many as there are cores if None.
-    skip_prep : bool
-        Only check that the manifests exist, and use them as they are.
     pack : bool or str
         Also copy the audio into one array a layer (see corpus.pack), unless this was
         done: in ``<data_folder>/packed`` if True, else in a folder of the corpus' name
@@ -106,22 +104,13 @@ def prepare_polsess(
     Raises
     ------
     FileNotFoundError
-        If the corpus or a file it names does not exist, or with skip_prep a manifest.
+        If the corpus or a file it names does not exist.
     ValueError
         If a CSV, a rate or (strict, verify_audio, pack) the corpus is not right.
     """
     data_folder = Path(os.path.abspath(data_folder))
     manifests = {subset: Path(save_folder, f"{subset}.csv") for subset in subsets}
-    absent = [str(path) for path in manifests.values() if not path.exists()]
-    if not skip_prep:
-        _write_manifests(
-            data_folder, manifests, sample_rate, strict, verify_audio, workers
-        )
-    elif absent:
-        raise FileNotFoundError(
-            f"skip_prep is set but {', '.join(absent)} do not exist. "
-            "Run once with skip_prep=False"
-        )
+    _write_manifests(data_folder, manifests, sample_rate, strict, verify_audio, workers)
     for subset, manifest in manifests.items() if pack else ():
         folder = packs_folder(pack, data_folder) / subset
         pack_subset(folder, manifest, data_folder, sample_rate, workers)
@@ -448,7 +437,7 @@ def main(arguments):
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("data_folder", help="folder with train, val and test")
     parser.add_argument("save_folder", help="where the manifests and audit.json go")
-    parser.add_argument("--sample_rate", type=_rate, default=8000, help="in Hz")
+    parser.add_argument("--sample_rate", type=_rate, default=DEFAULT_RATE, help="in Hz")
     parser.add_argument("--strict", action="store_true", help="refuse repeats, leaks")
     parser.add_argument("--verify_audio", action="store_true", help="open every file")
     parser.add_argument(

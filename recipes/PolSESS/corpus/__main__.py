@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from corpus.audio import FORMATS
-from corpus.build import RATES, CorpusSettings, build_corpus, claim_corpus, hold_corpus
+from corpus.audio import CORPUS_RATES, DEFAULT_RATE, FORMATS
+from corpus.build import CorpusSettings, build_corpus, claim_corpus, hold_corpus
 from corpus.providers import embedded, folder, listed, polsess
 from recipekit.console import plain_errors
 
@@ -23,7 +23,11 @@ def parse_arguments(arguments):
         help="recordings per subset (default: 400 40 40)",
     )
     common.add_argument(
-        "--rate", type=int, choices=RATES, default=8000, help="Hz (default: 8000)"
+        "--rate",
+        type=int,
+        choices=CORPUS_RATES,
+        default=DEFAULT_RATE,
+        help="Hz (default: %(default)s)",
     )
     common.add_argument(
         "--both_rates",

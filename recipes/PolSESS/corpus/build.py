@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from corpus.audio import FORMATS, write_audio
+from corpus.audio import CORPUS_RATES, DEFAULT_RATE, FORMATS, write_audio
 from corpus.card import CARD, write_card
 from corpus.journal import Journal, remove_journals
 from corpus.layout import FOLDERS, STORED
@@ -41,7 +41,6 @@ from recipekit.files.locks import LOCK, hold
 from recipekit.files.workers import worker_pool
 
 FORMAT_VERSION = 2
-RATES = (8000, 16000)  # Hz
 BATCH = 512  # rows handed to the workers at a time
 
 
@@ -54,7 +53,7 @@ class CorpusSettings:
     rows : tuple of int
         Recordings in train, val and test.
     sample_rate : int
-        8000 or 16000 Hz.
+        One of CORPUS_RATES, in Hz.
     seconds : float
         Length of a recording.
     seed : int
@@ -64,12 +63,12 @@ class CorpusSettings:
     split : str
         How the sources were split, to be read.
     both_rates : bool
-        Draw rows again that are beyond the limit at either of RATES, so that the
+        Draw rows again that are beyond the limit at either of CORPUS_RATES, so that the
         corpora of both rates have the same rows. Takes about three times as long.
     """
 
     rows: tuple
-    sample_rate: int = 8000
+    sample_rate: int = DEFAULT_RATE
     seconds: float = 4.0
     seed: int = 0
     audio_format: str = "wav"
@@ -77,8 +76,9 @@ class CorpusSettings:
     both_rates: bool = False
 
     def __post_init__(self):
-        if self.sample_rate not in RATES:
-            raise ValueError(f"sample_rate {self.sample_rate}: expected 8000 or 16000")
+        if self.sample_rate not in CORPUS_RATES:
+            rates = " or ".join(map(str, CORPUS_RATES))
+            raise ValueError(f"sample_rate {self.sample_rate}: expected {rates}")
         if len(self.rows) != 3 or min(self.rows) < 0 or not any(self.rows):
             raise ValueError(f"rows {self.rows}: expected three counts, one above 0")
         if not 0 < self.seconds < math.inf:
@@ -300,7 +300,7 @@ def _start_worker(*job):
     _, folder, settings = _make_row.job = job
     reads = {
         rate: functools.partial(read_segment, folder=folder, sample_rate=rate)
-        for rate in RATES
+        for rate in CORPUS_RATES
     }
     renderers = {rate: Renderer(read, rate) for rate, read in reads.items()}
     _make_row.renderer = renderers.pop(settings.sample_rate)

@@ -9,7 +9,7 @@ import os
 from hashlib import blake2b
 from pathlib import Path
 
-from corpus.sources import COARSE, MAX_CHANNELS, RATES, Rejected, read_header
+from corpus.sources import COARSE, MAX_CHANNELS, SOURCE_RATES, Rejected, read_header
 from recipekit.console import progress_bar
 from recipekit.files.atomic import replacing
 from recipekit.files.workers import worker_pool
@@ -102,7 +102,7 @@ def _cache_path(root):
     if not folder:
         caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(caches) / "polsess"
-    rules = (str(Path(root).resolve()), MAX_CHANNELS, RATES, COARSE)
+    rules = (str(Path(root).resolve()), MAX_CHANNELS, SOURCE_RATES, COARSE)
     key = blake2b(repr(rules).encode(), digest_size=12).hexdigest()
     return Path(folder) / f"headers-{key}.json"
 

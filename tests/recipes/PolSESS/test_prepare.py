@@ -267,17 +267,6 @@ def test_speakers_of_the_provenance_csv_win(corpus, prepare, load):
 # Keeping, redoing and interrupting
 
 
-def test_skip_prep(corpus, prepare, manifests):
-    with pytest.raises(FileNotFoundError, match="train.csv"):
-        prepare(skip_prep=True)
-    prepare()
-    shutil.rmtree(corpus)
-    prepare(skip_prep=True)
-    (manifests / "val.csv").unlink()
-    with pytest.raises(FileNotFoundError, match="val.csv"):
-        prepare(skip_prep=True)
-
-
 def test_up_to_date_manifests_are_kept(corpus, prepare, caplog, manifests):
     plant(corpus, ("train", 0), ("train", 1), SPEECH)
     prepare()

@@ -2,17 +2,20 @@
 
 import functools
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
 from speechbrain.dataio.dataio import load_data_csv
 
-from corpus.layout import MIX
+from corpus.layout import MIX, STORED
 from mixtures.variants import FULL_MIX, find_task, fitting, removed_layers
 from recipekit.files import keyed
+from recipekit.files.csvs import check_columns
 
 STEP = np.float32(2**-15)  # of 16-bit samples; a power of two, so scaling is exact
+SAMPLED = 32  # rows whose audio is part of a fingerprint
 
 
 def read_manifest(path, data_folder, items=None):
@@ -38,11 +41,9 @@ def read_manifest(path, data_folder, items=None):
         If the manifest is of an older version, or has fewer rows than ``items``.
     """
     table = load_data_csv(str(path), {"data_root": str(data_folder)})
-    if any("sample_rate" not in row for row in table.values()):
-        raise ValueError(
-            f"{path}: no column sample_rate; the manifest is of an older version. "
-            "Remove it, or run once with skip_prep: False"
-        )
+    columns = [*next(iter(table.values()), ())]
+    remedy = "The manifest is of an older version. Prepare the corpus again"
+    check_columns(path, columns, ["sample_rate"], remedy)
     rows = [
         {"id": row_id, **row, "indoor": row["indoor"] == "True"}
         for row_id, row in table.items()
@@ -97,7 +98,7 @@ class MixtureDataset(torch.utils.data.Dataset):
     depend on the epoch, the worker or anything else. Subclasses say which recordings
     there are: ``epoch`` returns an epoch's pairs of index and row, ``open`` a
     recording's row and a function that returns a layer of it by name, in steps of 16
-    bits: int16, or float32.
+    bits: int16, or float32. Their ``fingerprint`` tells these data apart from others.
 
     Arguments
     ---------
@@ -186,8 +187,26 @@ class VariantDataset(MixtureDataset):
         del epoch
         return enumerate(self.rows)
 
+    def fingerprint(self):
+        """Returns what tells its rows apart from those of another or a changed corpus.
+
+        All their names, and the audio of SAMPLED of them: enough to notice a corpus
+        that was made again, in its place or in another, at the cost of reading a few
+        files.
+        """
+        names = [row["id"] for row in self.rows]
+        sampled = set(keyed.shuffled(names, "fingerprint")[:SAMPLED])
+        audio = [
+            keyed.digest(Path(row[layer.name]).read_bytes())
+            for row in self.rows
+            if row["id"] in sampled
+            for layer in STORED
+            if row[layer.name]
+        ]
+        return [names, audio]
+
     def open(self, index):
-        """Returns a row, and what reads its layers."""
+        """Returns a row, and what reads its layers by name."""
         row = self.rows[index]
         if self.pack:
             return row, functools.partial(self.pack.read, index)

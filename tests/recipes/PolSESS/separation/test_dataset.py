@@ -146,5 +146,7 @@ def test_recordings_of_different_lengths_are_named(rows, tmp_path):
 def test_manifest_of_an_older_version_is_refused(manifest, corpus, tmp_path):
     table = pd.read_csv(manifest, dtype=str).drop(columns="sample_rate")
     table.to_csv(tmp_path / "train.csv", index=False)
-    with pytest.raises(ValueError, match="train.csv: no column sample_rate; .*older"):
+    with pytest.raises(
+        ValueError, match="train.csv: lacks the columns sample_rate; .*older"
+    ):
         read_manifest(tmp_path / "train.csv", corpus)

@@ -3,12 +3,13 @@
 import functools
 import shutil
 import signal
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import soundfile
-from tiny_run import arguments, assert_same, last_checkpoint, load, run
+from ruamel.yaml import YAML
+from tiny_run import HPARAMS, arguments, assert_same, last_checkpoint, load, run
 from torch.utils.data import DataLoader
 
 from corpus.build import CorpusSettings, build_corpus
@@ -21,13 +22,14 @@ from corpus.sources import read_sources, write_sources
 from mixtures import preparation
 from mixtures.curriculum import Curriculum
 from mixtures.dataset import EpochSampler, VariantDataset, collate, read_manifest
-from mixtures.dynamic import DynamicDataset, mixing_rules, with_bank
+from mixtures.dynamic import REVERB_BANK, DynamicDataset
 from mixtures.variants import TASKS
 from polsess_prepare import prepare_polsess
 from tiny_corpus import write_corpus
 from tiny_sources import RATE, write_folder
 
 ROWS, SEED, SECONDS = 12, 3, 0.5
+RULES = [field.name for field in fields(MixingRules)]
 
 
 def listed(path):
@@ -60,20 +62,19 @@ def rows(corpus, tmp_path_factory):
 @pytest.fixture(scope="module")
 def pack(corpus):
     sources = listed(corpus / "sources.csv")
-    pack_sources(corpus / "pack", sources, corpus, RATE, workers=1)
+    pack_sources(corpus / "pack", sources, RATE, workers=1)
     return SourcePack(corpus / "pack", sources, RATE)
 
 
-def make(corpus, task="SB", pack=None, seed=SEED, **rules):
+def make(corpus, task="SB", pack=None, seed=SEED, bank=None, **rules):
     sources = listed(corpus / "sources.csv")
-    planner = Planner(sources, "train", SECONDS, seed, MixingRules(**rules))
+    planner = Planner(sources, "train", SECONDS, seed, MixingRules(**rules), bank)
     read = functools.partial(read_segment, folder=corpus, sample_rate=RATE)
     return DynamicDataset(planner, pack.read if pack else read, RATE, ROWS, task)
 
 
 def with_reverb_bank(corpus, **settings):
-    rules = with_bank(MixingRules(), make(corpus).planner.scene_classes)
-    return make(corpus, responses=rules.responses, **settings)
+    return make(corpus, bank=REVERB_BANK, **settings)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -232,7 +233,7 @@ def test_speed_raises_a_tone_by_its_ratio(tmp_path, speed, packed):
     pack = None
     if packed:
         sources = listed(tmp_path / "sources.csv")
-        pack_sources(tmp_path / "pack", sources, tmp_path, RATE, workers=1)
+        pack_sources(tmp_path / "pack", sources, RATE, workers=1)
         pack = SourcePack(tmp_path / "pack", sources, RATE)
     dataset = make(tmp_path, pack=pack, speeds=(speed,))
     time = np.arange(round(SECONDS * RATE)) / RATE
@@ -345,9 +346,20 @@ def test_a_list_with_speakers_of_the_test_is_warned_of(corpus, tmp_path, caplog)
     ],
 )
 def test_wrong_keys_are_named(corpus, tmp_path, changes, message):
-    hparams = load(corpus, tmp_path, **changes)
+    hparams = load(corpus, tmp_path) | changes
     with pytest.raises(ValueError, match=message):
-        mixing_rules(hparams)
+        preparation.check_mixing(hparams)
+
+
+@pytest.mark.parametrize("path", HPARAMS.parent.glob("*.yaml"), ids=lambda p: p.stem)
+def test_every_hparams_file_mixes_by_the_rules_of_polsess(path):
+    text = path.read_text(encoding="utf-8")
+    values = YAML().load(text)
+    assert MixingRules(**{name: values[name] for name in RULES}) == MixingRules()
+    passed_on = values["mixing_rules"]
+    assert {name: passed_on[name].value for name in passed_on} == {
+        name: f"<{name}>" for name in RULES
+    }
 
 
 def test_a_corpus_without_source_list_and_no_rows_are_refused(tmp_path, corpus):
