@@ -75,7 +75,7 @@ def prepare_polsess(
     ``{"data_root": data_folder}`` as replacements when loading them. Manifests made
     before from the same corpus with the same settings are kept. The corpus counts as
     the same while its CSVs' sizes and times and its folders' times are unchanged;
-    after overwriting audio in place delete audit.json to have it looked at again.
+    after overwriting audio in place delete audit.json to have it audited again.
 
     Arguments
     ---------
@@ -421,7 +421,7 @@ def _raise_on_defects(report, audit_path):
 def _rate(text):
     """Returns a sample rate in Hz from the command line."""
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate in Hz")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid rate in Hz")
     return int(text)
 
 

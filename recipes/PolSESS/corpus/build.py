@@ -7,7 +7,7 @@
     <corpus>/README.md, levels.png                               the corpus card
 
 While a corpus is being made, journals keep the rows that are done; an interrupted run
-goes on after them. A row's files are written before its line in the journal, each under
+resumes after them. A row's files are written before its line in the journal, each under
 a temporary name first, and rows depend on keys alone, so the result is the same to
 the byte whatever was interrupted and however many processes worked.
 
@@ -63,7 +63,7 @@ class CorpusSettings:
     split : str
         How the sources were split, to be read.
     both_rates : bool
-        Draw rows again that are beyond the limit at either of CORPUS_RATES, so that the
+        Redraw rows that are beyond the limit at either of CORPUS_RATES, so that the
         corpora of both rates have the same rows. Takes about three times as long.
     """
 
@@ -155,13 +155,13 @@ def hold_corpus(folder, shard=None):
     """
     with ExitStack() as working, ExitStack() as preparing:
         preparing.enter_context(hold(folder, wait=shard is not None))
-        mine = "{}-{}-of-{}".format(LOCK, *shard) if shard else None
+        own_lock = "{}-{}-of-{}".format(LOCK, *shard) if shard else None
         for lock in Path(folder).glob(f"{LOCK}-*"):
             if not shard or not lock.name.endswith(f"-of-{shard[1]}"):
                 with hold(folder, name=lock.name):  # refused while it is being made
                     pass
         if shard:
-            working.enter_context(hold(folder, name=mine))
+            working.enter_context(hold(folder, name=own_lock))
         yield preparing.close if shard else lambda: None
 
 
@@ -175,7 +175,7 @@ def build_corpus(
     max_rejected=0.01,
     shard=None,
 ):
-    """Makes a corpus, or goes on making it; the folder is to be held.
+    """Makes a corpus, or resumes making it; the folder is to be held.
 
     Arguments
     ---------
@@ -215,7 +215,7 @@ def build_corpus(
         if counts[subset]
     }
     claim_corpus(folder, sources, settings)
-    begin, made, redrawn = time.monotonic(), 0, Counter()
+    begin, rows_made, redrawn = time.monotonic(), 0, Counter()
     all_made = folder / "rejected.csv"  # is written when all rows are
     if not all_made.exists():
         _make_folders(folder, planners, shared=shard is not None)
@@ -230,7 +230,7 @@ def build_corpus(
         for subset, planner in planners.items():
             job = (planner, folder, settings)
             for redraws in _make_rows(job, journals[subset], workers, progress):
-                made += 1
+                rows_made += 1
                 redrawn.update(reason for reason, _, _ in redraws)
                 _note_unreadable(redraws, lost, count, max_rejected)
         if not shard:
@@ -244,7 +244,7 @@ def build_corpus(
         if not (folder / CARD).exists():
             write_card(folder, settings, sources)
     return {
-        "rows": made,
+        "rows": rows_made,
         "redrawn": dict(redrawn),
         "seconds": round(time.monotonic() - begin, 1),
         "finished": all_made.exists(),

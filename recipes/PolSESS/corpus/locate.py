@@ -28,7 +28,7 @@ def find_csv(data_folder, subset):
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "no corpus CSV"
         if list(folder.glob("rows*.journal")):
-            names += " (its making was not finished: give the same command again)"
+            names += " (the corpus is not finished: repeat the command that made it)"
         raise FileNotFoundError(
             f"{folder}: expected {expected.name} or exactly one "
             f"corpus_*_{subset}_final.csv, found {names}. "

@@ -30,7 +30,7 @@ MAX_ATTEMPTS = 200
 REASONS = ("silent", "limited", "unreadable")  # to redraw
 
 
-class DrawAgain(Exception):
+class Redraw(Exception):
     """A plan does not make a recording.
 
     Arguments
@@ -99,7 +99,7 @@ def read_segment(segment, folder, sample_rate):
     ------
     ValueError
         Naming the file that is missing.
-    DrawAgain
+    Redraw
         If a file is no audio of the listed rate, holds less than its header says, or
         samples that are no numbers.
     """
@@ -118,14 +118,14 @@ def read_segment(segment, folder, sample_rate):
                 file.seek(skip)
                 piece = file.read(expected, dtype="float32", always_2d=True)
         except (RuntimeError, OSError) as error:
-            raise DrawAgain("unreadable", clip.name, "cannot be decoded") from error
+            raise Redraw("unreadable", clip.name, "cannot be decoded") from error
         if rate != clip.rate:
             wrong = f"is of {rate} Hz, not of {clip.rate} Hz as listed"
-            raise DrawAgain("unreadable", clip.name, wrong)
+            raise Redraw("unreadable", clip.name, wrong)
         if len(piece) < expected:
-            raise DrawAgain("unreadable", clip.name, "ends before its header says")
+            raise Redraw("unreadable", clip.name, "ends before its header says")
         if not np.isfinite(piece).all():
-            raise DrawAgain("unreadable", clip.name, "holds samples that are no number")
+            raise Redraw("unreadable", clip.name, "holds samples that are no number")
         pieces.append(sum(piece.T) / piece.shape[1])  # sums along rows are slow
         missing, skip = missing - expected, 0
     joined = np.concatenate(pieces)
@@ -180,11 +180,11 @@ class Renderer:
         for attempt in range(MAX_ATTEMPTS):
             try:
                 plan = planner.plan(row, attempt)
-                made = self.render(plan, tuple(redraws))
+                recording = self.render(plan, tuple(redraws))
                 for other in also:
                     other.render(plan)
-                return made
-            except DrawAgain as error:
+                return recording
+            except Redraw as error:
                 redraws.append((error.reason, error.name, error.detail))
         reasons = ", ".join(sorted({reason for reason, _, _ in redraws}))
         blamed = {f"{name} {detail}" for _, name, detail in redraws if name}
@@ -210,7 +210,7 @@ class Renderer:
 
         Raises
         ------
-        DrawAgain
+        Redraw
             For a silent segment, a speaker whose level the limiter would change, or a
             mix beyond the limit. (The published generator throws mixes away at 0.9999,
             after limiting them at 0.999; stopping at the limit itself is what keeps
@@ -222,7 +222,7 @@ class Renderer:
         second = second * (gain * rms(first) / rms(second) * 10 ** (-plan.ssr / 20))
         first = first * gain
         if max(np.abs(first).max(), np.abs(second).max()) > LIMIT:
-            raise DrawAgain("limited")
+            raise Redraw("limited")
         scene = self._read("scene", plan.scene, length)
         event = self._read("event", plan.event, length)
         speech_level = rms(first + second)
@@ -234,7 +234,7 @@ class Renderer:
         layers = {layer.name: _to_16_bits(part) for layer, part in parts.items()}
         mix = np.sum([*layers.values()], axis=0, dtype=np.int32)
         if np.abs(mix).max() > LIMIT * FULL_SCALE:
-            raise DrawAgain("limited")
+            raise Redraw("limited")
         layers[MIX.name] = mix.astype(np.int16)
         background = parts[SCENE] + event + parts.get(EV_REVERB, 0.0)
         snr = 20 * np.log10(speech_level / rms(background))
@@ -245,7 +245,7 @@ class Renderer:
         if len(signal) < length:  # by a sample, where rates have no whole ratio
             signal = np.pad(signal, (0, length - len(signal)))
         if rms(signal) < SILENCE[role]:
-            raise DrawAgain("silent")
+            raise Redraw("silent")
         return signal
 
 

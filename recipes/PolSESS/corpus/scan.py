@@ -1,7 +1,7 @@
 """Reads the headers of many audio files: in parallel, and once.
 
 What was read is kept in the user's cache folder, a file for each root; a file that has
-changed in size or time of change is looked at again.
+changed in size or time of change is read again.
 """
 
 import json
@@ -77,8 +77,8 @@ def check_rejected(rejected, count, max_rejected):
             examples += f"; and {len(rejected) - 3} more"
         raise ValueError(
             f"{len(rejected)} of {count} sources ({len(rejected) / count:.1%}) cannot "
-            f"be used, more than {max_rejected:.1%}: {examples}. Mend or remove them, "
-            "or allow for more with --max_rejected"
+            f"be used, more than {max_rejected:.1%}: {examples}. Repair or remove "
+            "them, or allow for more with --max_rejected"
         )
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from corpus.pack import ELSEWHERE, NO_SPACE
 from corpus.plan import Segment
-from corpus.render import FULL_SCALE, DrawAgain, read_segment, resample
+from corpus.render import FULL_SCALE, Redraw, read_segment, resample
 from corpus.sources import ROLES
 from recipekit.console import progress_bar
 from recipekit.files import keyed
@@ -142,14 +142,14 @@ class SourcePack:
 
         Raises
         ------
-        DrawAgain
+        Redraw
             If one of its clips could not be decoded.
         """
         role = segment.clips[0].role
         for clip in segment.clips:
             if clip.name in self.described[role]["rejected"]:
                 detail = self.described[role]["rejected"][clip.name]
-                raise DrawAgain("unreadable", clip.name, detail)
+                raise Redraw("unreadable", clip.name, detail)
         pieces = [self.arrays[role][self.places[role][c.name]] for c in segment.clips]
         whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         rate, speed = self.sample_rate, segment.speed
@@ -241,7 +241,7 @@ def _write(write_samples, sample_rate, source, start):
     whole = Segment((source,), 0, source.frames)
     try:
         signal = read_segment(whole, "", sample_rate)
-    except DrawAgain as error:
+    except Redraw as error:
         return source.name, error.detail
     limited = np.clip(np.round(signal * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
     write_samples(start, limited.astype(np.int16))

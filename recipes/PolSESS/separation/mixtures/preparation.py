@@ -23,7 +23,7 @@ logger = get_logger(__name__)
 
 
 def check_hparams(hparams, device):
-    """Checks what no key can be told by itself, before any work begins.
+    """Checks what depends on several keys or on this machine, before any work begins.
 
     Arguments
     ---------

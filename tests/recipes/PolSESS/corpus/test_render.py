@@ -12,7 +12,7 @@ from corpus.plan import MixingRules, Planner, Segment
 from corpus.render import (
     LIMIT,
     SILENCE,
-    DrawAgain,
+    Redraw,
     Renderer,
     read_segment,
     resample,
@@ -185,7 +185,7 @@ def test_a_speaker_beyond_the_limit_is_drawn_again_even_if_the_mix_is_not():
         if made.plan.speech[0].name == "one":  # 0.9 - 0.51, and else 0.3 - 0.17
             assert abs(made.layers["mix"]).max() < 0.5 * 32768
     plan = next(p for p in map(beyond.plan, range(9)) if p.speech[0].name == "one")
-    with pytest.raises(DrawAgain, match="limited"):  # 1.6 - 0.9 would be a good mix
+    with pytest.raises(Redraw, match="limited"):  # 1.6 - 0.9 would be a good mix
         renderer.render(plan)
 
 

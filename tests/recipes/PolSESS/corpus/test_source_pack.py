@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from corpus import source_pack
 from corpus.plan import Segment
-from corpus.render import DrawAgain, read_segment
+from corpus.render import Redraw, read_segment
 from corpus.source_pack import SourcePack, pack_sources
 from corpus.sources import Source
 
@@ -210,7 +210,7 @@ def test_what_cannot_be_decoded_is_left_out_and_drawn_again(folder, sources, wor
     (folder / "b.flac").write_bytes(whole[: len(whole) // 2])
     pack_sources(folder / "pack", sources, RATE, workers)
     pack = SourcePack(folder / "pack", sources, RATE)
-    with pytest.raises(DrawAgain) as error:
+    with pytest.raises(Redraw) as error:
         pack.read(Segment((sources[1],), 0, 100))
     assert (error.value.reason, error.value.name) == ("unreadable", "b.flac")
     for source in (sources[0], sources[2]):
