@@ -28,7 +28,7 @@ from corpus.source_pack import SourcePack, pack_sources  # noqa: E402
 from corpus.sources import read_sources, write_sources  # noqa: E402
 from measuring import RESULTS, Figure, write_report  # noqa: E402
 from mixtures.dataset import collate  # noqa: E402
-from mixtures.dynamic import DynamicDataset, with_bank  # noqa: E402
+from mixtures.dynamic import REVERB_BANK, DynamicDataset  # noqa: E402
 from mixtures.variants import fitting  # noqa: E402
 
 RATE, SECONDS, BATCH_SIZE = 8000, 4.0, 16
@@ -52,17 +52,16 @@ def load(dataset, warm_up, batches):
     return warm_up * BATCH_SIZE / first, batches * BATCH_SIZE / rest
 
 
-def figures(sources, list_folder, temporary, batches):
+def figures(sources, temporary, batches):
     """Returns the Figures of a source list's training sources."""
     begin = time.perf_counter()
-    pack_sources(temporary / "pack", sources, list_folder, RATE)
+    pack_sources(temporary / "pack", sources, RATE)
     packing = time.perf_counter() - begin
     pack = SourcePack(temporary / "pack", sources, RATE)
-    planner = Planner(sources, "train", SECONDS, 0)
-    planner.rules = with_bank(planner.rules, planner.scene_classes)
+    planner = Planner(sources, "train", SECONDS, 0, reverb_bank=REVERB_BANK)
     readers = {
         "packed": pack.read,
-        "files": functools.partial(read_segment, folder=list_folder, sample_rate=RATE),
+        "files": functools.partial(read_segment, folder=temporary, sample_rate=RATE),
     }
     datasets = {
         name: DynamicDataset(planner, read, RATE, batches * BATCH_SIZE, "SB")
@@ -101,7 +100,7 @@ def main():
         write_sources(temporary / "sources.csv", sources)
         listed = read_sources(temporary / "sources.csv")
         sources = [source for source in listed if source.subset == "train"]
-        rows = figures(sources, temporary, temporary, options.batches)
+        rows = figures(sources, temporary, options.batches)
     kind = "recordings of a folder" if options.source else "embedded sources"
     title = f"Mixing on the fly in one loader process, {kind}, 4 s at 8 kHz"
     file = "dynamic_mixing_folder" if options.source else "dynamic_mixing"

@@ -18,8 +18,9 @@ import pandas as pd
 import soundfile as sf
 
 import recipe_path  # noqa: F401
+from corpus.layout import STORED
 from measuring import Figure, peak_memory, write_report
-from polsess_prepare import LAYERS, REVERBS, prepare_polsess, sampled_rows
+from polsess_prepare import prepare_polsess, sampled_rows
 
 SHARES = {"train": 0.94, "val": 0.03, "test": 0.03}
 SAMPLE_RATE = 8000
@@ -45,10 +46,10 @@ def write_tree(folder, rows):
     for subset, share in SHARES.items():
         table = _describe(subset, round(rows * share))
         opened = set(sampled_rows(subset, len(table)))
-        for column, layer_folder in LAYERS.values():
-            target = folder / subset / layer_folder
+        for layer in STORED:
+            target = folder / subset / layer.folder
             target.mkdir(parents=True, exist_ok=True)
-            names = table[column][table[column] != ""]
+            names = table[layer.column][table[layer.column] != ""]
             for row, name in names.items():
                 os.close(os.open(f"{target}/{name}", os.O_CREAT | os.O_WRONLY))
                 if row in opened:
@@ -76,9 +77,9 @@ def _describe(subset, rows):
         table[f"{kind}OryginalPath"] = [f"audio/{kind}-{n:06}.wav" for n in numbers]
         table[f"{kind}Class"] = f"some {kind}"
     indoor = np.arange(rows) % 3 != 0
-    for layer, (column, _) in LAYERS.items():
-        names = pd.Series([f"{layer}_{row:012}.wav" for row in range(rows)])
-        table[column] = names.where(indoor, "") if layer in REVERBS else names
+    for layer in STORED:
+        names = pd.Series([f"{layer.name}_{row:012}.wav" for row in range(rows)])
+        table[layer.column] = names.where(indoor, "") if layer.indoor_only else names
     return table
 
 

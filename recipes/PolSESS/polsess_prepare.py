@@ -23,9 +23,12 @@ from pathlib import Path
 import pandas as pd
 import soundfile as sf
 
+from corpus.audio import DEFAULT_RATE
 from corpus.audit import STRICT_FINDINGS, audit, describe, describe_defects
+from corpus.layout import MIX, REVERBS, STORED
 from corpus.locate import find_csv, provenance_csv, stats
 from corpus.pack import pack_subset, packs_folder
+from corpus.providers.polsess import recordings_in, speakers_in
 from corpus.sources import SUBSETS
 from corpus.verify import verify
 from recipekit.console import plain_errors
@@ -35,35 +38,16 @@ from recipekit.files.csvs import read_table
 
 logger = logging.getLogger(__name__)
 
-LAYERS = {  # manifest column: (column of the corpus CSV, folder)
-    "mix": ("mixFile", "mix"),
-    "s1": ("speaker1File", "clean"),
-    "s2": ("speaker2File", "clean"),
-    "scene": ("sceneFile", "scene"),
-    "event": ("eventFile", "event"),
-    "ev_reverb": ("reverbForEvent", "ev_reverb"),
-    "sp1_reverb": ("reverbForSpeaker1", "sp1_reverb"),
-    "sp2_reverb": ("reverbForSpeaker2", "sp2_reverb"),
-}
-REVERBS = ["ev_reverb", "sp1_reverb", "sp2_reverb"]  # filled indoors, empty outdoors
 REQUIRED = [
     *("speech1OryginalPath", "speech1Start", "speech1End"),
     *("speech2OryginalPath", "speech2Start", "speech2End"),
     *("SSR", "sceneOryginalPath", "eventOryginalPath", "sceneClass", "eventClass"),
-    *(column for layer, (column, _) in LAYERS.items() if layer not in REVERBS),
+    *(layer.column for layer in STORED if not layer.indoor_only),
 ]
 NUMBERS = ["SSR", *(f"speech{n}{end}" for n in (1, 2) for end in ("Start", "End"))]
 DETAILS = ["indoor", "scene_class", "event_class", "ssr", "speaker1", "speaker2"]
 
-# EMU: SES0005_ses/sent003_bndl/sent003.wav, MLS: audio/6439/5541/6439_5541_000246.flac
-SPEAKER_IN_PATH = r"(?:^|/)(?:([^/]+)_ses/|audio/([^/]+)/([^/]+)/\2_\3_[^/]+$)"
-# TAU: tram-helsinki-276-8412-a.wav, TUT: audio/a139_230_240.wav, and the Freesound clip
-# of ESC-50: 3-163607-B-13.wav and FSD50K: FSD50K.dev_audio/63609.wav
-RECORDING_IN_PATH = (
-    r"(?:^|/)(?:([a-z_]+-[a-z]+-\d+)-\d+-\w+|audio/([a-z]\d+)_\d+_\d+"
-    r"|\d-(\d+)-[A-Z]-\d+|FSD50K\.[^/]+/(\d+))\.(?:wav|flac)$"
-)
-PROVENANCE = {  # column of the provenance CSV: ours
+PROVENANCE = {  # column of the provenance CSV: of the table in memory
     "speaker1": "speaker1",
     "speaker2": "speaker2",
     "sceneRecording": "scene_recording",
@@ -78,11 +62,10 @@ MANIFEST_VERSION = 2  # what older ones lack: sample_rate
 def prepare_polsess(
     data_folder,
     save_folder,
-    sample_rate=8000,
+    sample_rate=DEFAULT_RATE,
     strict=False,
     verify_audio=False,
     workers=None,
-    skip_prep=False,
     pack=False,
     subsets=SUBSETS,
 ):
@@ -92,7 +75,7 @@ def prepare_polsess(
     ``{"data_root": data_folder}`` as replacements when loading them. Manifests made
     before from the same corpus with the same settings are kept. The corpus counts as
     the same while its CSVs' sizes and times and its folders' times are unchanged;
-    after overwriting audio in place delete audit.json to have it looked at again.
+    after overwriting audio in place delete audit.json to have it audited again.
 
     Arguments
     ---------
@@ -111,8 +94,6 @@ def prepare_polsess(
         not sum to the mix, different segments with byte-identical clean files.
     workers : int
         Processes of verify_audio and pack; as many as there are cores if None.
-    skip_prep : bool
-        Only check that the manifests exist, and use them as they are.
     pack : bool or str
         Also copy the audio into one array a layer (see corpus.pack), unless this was
         done: in ``<data_folder>/packed`` if True, else in a folder of the corpus' name
@@ -123,31 +104,22 @@ def prepare_polsess(
     Raises
     ------
     FileNotFoundError
-        If the corpus or a file it names does not exist, or with skip_prep a manifest.
+        If the corpus or a file it names does not exist.
     ValueError
         If a CSV, a rate or (strict, verify_audio, pack) the corpus is not right.
     """
     data_folder = Path(os.path.abspath(data_folder))
     manifests = {subset: Path(save_folder, f"{subset}.csv") for subset in subsets}
-    absent = [str(path) for path in manifests.values() if not path.exists()]
-    if not skip_prep:
-        _write_manifests(
-            data_folder, manifests, sample_rate, strict, verify_audio, workers
-        )
-    elif absent:
-        raise FileNotFoundError(
-            f"skip_prep is set but {', '.join(absent)} do not exist. "
-            "Run once with skip_prep=False"
-        )
+    _write_manifests(data_folder, manifests, sample_rate, strict, verify_audio, workers)
     for subset, manifest in manifests.items() if pack else ():
         folder = packs_folder(pack, data_folder) / subset
-        pack_subset(folder, manifest, data_folder, LAYERS, sample_rate, workers)
+        pack_subset(folder, manifest, data_folder, sample_rate, workers)
 
 
 def count_rows(data_folder, subset):
     """Returns how many rows a subset of a corpus has."""
     csv = find_csv(Path(os.path.abspath(data_folder)), subset)
-    return len(_read_csv(csv, ["mixFile"]))
+    return len(_read_csv(csv, [MIX.column]))
 
 
 def _write_manifests(
@@ -163,7 +135,7 @@ def _write_manifests(
         "sample_rate": sample_rate,
         "strict": strict,
         "verify_audio": verify_audio,
-        "files": stats(csvs, [folder for _, folder in LAYERS.values()]),
+        "files": stats(csvs),
     }
     if all(path.exists() for path in (*manifests.values(), audit_path)):
         report = _read_audit(audit_path)
@@ -188,7 +160,7 @@ def _write_manifests(
     rows = pd.concat(tables.values())
     report = {"fingerprint": fingerprint, **audit(rows)}
     if verify_audio:
-        report["audio"] = verify(data_folder, rows, LAYERS, sample_rate, workers)
+        report["audio"] = verify(data_folder, rows, sample_rate, workers)
     with replacing(audit_path) as part:
         part.write_text(json.dumps(report, indent=1, ensure_ascii=False), "utf-8")
     _log(report, audit_path)
@@ -246,7 +218,7 @@ def _read_subset(csv, subset):
         paths and segments (path:start-end) of both speakers, paths and original
         recordings of scene and event.
     """
-    raw = _read_csv(csv, [*REQUIRED, *(LAYERS[layer][0] for layer in REVERBS)])
+    raw = _read_csv(csv, [*REQUIRED, *(layer.column for layer in REVERBS)])
     unstated = raw[REQUIRED] == ""
     for index in unstated.index[unstated.any(axis=1)]:  # the first is named
         names = ", ".join(unstated.columns[unstated.loc[index]])
@@ -261,11 +233,11 @@ def _read_subset(csv, subset):
                 "number. Correct or remove the row"
             )
     table = pd.DataFrame({"subset": subset}, index=raw.index)
-    for layer, (column, folder) in LAYERS.items():
-        path = f"{subset}/{folder}/" + _base_names(raw[column])
-        table[layer] = path.where(raw[column] != "", "")
-    stated = table[REVERBS] != ""
-    table["indoor"] = stated["sp1_reverb"]
+    for layer in STORED:
+        path = f"{subset}/{layer.folder}/" + _base_names(raw[layer.column])
+        table[layer.name] = path.where(raw[layer.column] != "", "")
+    stated = table[[layer.name for layer in REVERBS]] != ""
+    table["indoor"] = stated.any(axis=1)
     for index in stated.index[stated.any(axis=1) & ~stated.all(axis=1)]:
         filled = ", ".join(stated.columns[stated.loc[index]])
         raise ValueError(
@@ -283,11 +255,9 @@ def _read_subset(csv, subset):
         table[f"segment{speaker}"] = path + ":" + start + "-" + end
         # Clips joined to fill a segment ("a.wav|b.wav") are one speaker's.
         first = path.str.split("|", n=1).str[0]
-        told = first.str.extract(SPEAKER_IN_PATH).fillna("")
-        table[f"speaker{speaker}"] = told[0] + told[1]  # of EMU or MLS
+        table[f"speaker{speaker}"] = speakers_in(first)
     for kind in ("scene", "event"):
-        told = table[f"{kind}_path"].str.extract(RECORDING_IN_PATH).fillna("")
-        table[f"{kind}_recording"] = told.sum(axis=1)
+        table[f"{kind}_recording"] = recordings_in(table[f"{kind}_path"])
     if provenance_csv(csv).exists():
         _take_listed(table, provenance_csv(csv))
     return table
@@ -295,24 +265,24 @@ def _read_subset(csv, subset):
 
 def _take_listed(table, path):
     """Overwrites speakers and recordings where the provenance CSV knows better."""
-    listed = _read_csv(path, ["mixFile", *PROVENANCE])
-    listed.index = _base_names(listed["mixFile"])
+    listed = _read_csv(path, [MIX.column, *PROVENANCE])
+    listed.index = _base_names(listed[MIX.column])
     listed = listed[~listed.index.duplicated()]
-    for column, ours in PROVENANCE.items():
-        name = _base_names(table["mix"]).map(listed[column]).fillna("")
-        table[ours] = name.where(name != "", table[ours])
+    for column, known in PROVENANCE.items():
+        name = _base_names(table[MIX.name]).map(listed[column]).fillna("")
+        table[known] = name.where(name != "", table[known])
 
 
 def _check_files_exist(data_folder, tables, csvs):
     """Raises FileNotFoundError with the count and the first of all absent files."""
     count, named = 0, []
     for subset, table in tables.items():
-        for layer, (_, folder) in LAYERS.items():
-            listed = data_folder / subset / folder
+        for layer in STORED:
+            folder, paths = data_folder / subset / layer.folder, table[layer.name]
             # An all-outdoor corpus may come without its reverb folders.
-            names = os.listdir(listed) if listed.exists() else []
-            present = {f"{subset}/{folder}/{name}" for name in names}
-            absent = table[layer][(table[layer] != "") & ~table[layer].isin(present)]
+            names = os.listdir(folder) if folder.exists() else []
+            present = {f"{subset}/{layer.folder}/{name}" for name in names}
+            absent = paths[(paths != "") & ~paths.isin(present)]
             count += len(absent)
             for index, path in absent.head(MAX_NAMED - len(named)).items():
                 named.append(f"{path}, {_row(index)} of {csvs[subset].name}")
@@ -357,11 +327,11 @@ def _sample_headers(data_folder, table, sample_rate):
     rows = table.iloc[sampled_rows(table["subset"].iloc[0], len(table))]
     headers = {
         path: _header(data_folder / path)
-        for layer in LAYERS
-        for path in rows[layer]
+        for layer in STORED
+        for path in rows[layer.name]
         if path
     }
-    mixes = {path: headers[path] for path in rows["mix"]}
+    mixes = {path: headers[path] for path in rows[MIX.name]}
     known = Counter(found for found in mixes.values() if isinstance(found, tuple))
     if not known:
         path, reason = next(iter(mixes.items()))
@@ -399,9 +369,9 @@ def _header(path):
 
 def _manifest(table, sample_rate):
     """Returns a subset's manifest; an ID that recurs gets its ordinal as suffix."""
-    stems = _base_names(table["mix"]).str.replace(r"\.(wav|flac)$", "", regex=True)
+    stems = _base_names(table[MIX.name]).str.replace(r"\.(wav|flac)$", "", regex=True)
     ordinals = stems.groupby(stems).cumcount() + 1
-    paths = table[list(LAYERS)]
+    paths = table[[layer.name for layer in STORED]]
     manifest = ("$data_root/" + paths).where(paths != "", "").join(table[DETAILS])
     ids = stems.where(ordinals == 1, stems + "_" + ordinals.astype(str))
     manifest.insert(0, "ID", ids)
@@ -451,7 +421,7 @@ def _raise_on_defects(report, audit_path):
 def _rate(text):
     """Returns a sample rate in Hz from the command line."""
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate in Hz")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid rate in Hz")
     return int(text)
 
 
@@ -467,7 +437,7 @@ def main(arguments):
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("data_folder", help="folder with train, val and test")
     parser.add_argument("save_folder", help="where the manifests and audit.json go")
-    parser.add_argument("--sample_rate", type=_rate, default=8000, help="in Hz")
+    parser.add_argument("--sample_rate", type=_rate, default=DEFAULT_RATE, help="in Hz")
     parser.add_argument("--strict", action="store_true", help="refuse repeats, leaks")
     parser.add_argument("--verify_audio", action="store_true", help="open every file")
     parser.add_argument(

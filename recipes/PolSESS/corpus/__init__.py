@@ -6,5 +6,7 @@ the list of them; `plan` draws, by key, what each recording is made of; `render`
 plan into layers and their mix, with the plate of `reverb`; `build` does this for all
 rows, keeps those done in a `journal`, and writes the official folders, their CSV files
 (`metadata`) and a `card`. `audit` and `verify` look at corpora, whoever made them;
-`pack` and `source_pack` keep audio in arrays. `python -m corpus --help`.
+`pack` and `source_pack` keep audio in arrays. What a layer is called and where it is
+kept stands in `layout`, formats and rates in `audio`, where CSVs are in `locate`, facts
+about scenes and events in `tables`. `python -m corpus --help`.
 """

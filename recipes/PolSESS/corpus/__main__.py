@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from corpus.audio import FORMATS
-from corpus.build import RATES, CorpusSettings, build_corpus, claim_corpus, hold_corpus
+from corpus.audio import CORPUS_RATES, DEFAULT_RATE, FORMATS
+from corpus.build import CorpusSettings, build_corpus, claim_corpus, hold_corpus
 from corpus.providers import embedded, folder, listed, polsess
 from recipekit.console import plain_errors
 
@@ -23,7 +23,11 @@ def parse_arguments(arguments):
         help="recordings per subset (default: 400 40 40)",
     )
     common.add_argument(
-        "--rate", type=int, choices=RATES, default=8000, help="Hz (default: 8000)"
+        "--rate",
+        type=int,
+        choices=CORPUS_RATES,
+        default=DEFAULT_RATE,
+        help="Hz (default: %(default)s)",
     )
     common.add_argument(
         "--both_rates",
@@ -193,7 +197,7 @@ def main(arguments):
         sources, rejected = make_sources(options)
         claim_corpus(Path(options.out), sources, settings)
         prepared()
-        made = build_corpus(
+        result = build_corpus(
             options.out,
             sources,
             settings,
@@ -202,17 +206,17 @@ def main(arguments):
             max_rejected=options.max_rejected,
             shard=options.shard,
         )
-    redrawn = ", ".join(f"{count} {why}" for why, count in made["redrawn"].items())
+    redrawn = ", ".join(f"{count} {why}" for why, count in result["redrawn"].items())
     print(
-        f"{options.out}: {made['rows']} recordings made in {made['seconds']} s (draws "
-        f"made again: {redrawn or 'none'})"
+        f"{options.out}: {result['rows']} recordings made in {result['seconds']} s "
+        f"(redrawn: {redrawn or 'none'})"
     )
     if rejected:
         print(f"{len(rejected)} sources cannot be used: see rejected.csv there")
-    if not made["finished"]:
+    if not result["finished"]:
         print(
             "This is one shard. When all are made, copy their folders over one another "
-            "and give the command again without --shard: it finishes the corpus"
+            "and repeat the command without --shard: it finishes the corpus"
         )
 
 

@@ -1,4 +1,4 @@
-"""Writes audio files that appear under their names only when complete."""
+"""Formats and rates of corpora; writes audio files, which appear when complete."""
 
 from io import BytesIO
 
@@ -7,6 +7,8 @@ import soundfile
 from recipekit.files.atomic import replacing
 
 FORMATS = ("wav", "flac")
+CORPUS_RATES = (8000, 16000)  # Hz, of which a corpus has one
+DEFAULT_RATE = 8000  # Hz, of the published corpus
 
 
 def write_audio(path, samples, sample_rate):

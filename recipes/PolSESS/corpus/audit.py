@@ -6,6 +6,8 @@ sessions of the published split are in more than one subset.
 
 import pandas as pd
 
+from corpus.layout import MIX
+
 # Findings in the order of their weight, and how reports name them.
 FINDINGS = {
     "duplicated_rows": "rows that repeat another row's speech within a subset",
@@ -45,15 +47,15 @@ def audit(rows):
     speech = pd.concat([rows["speech1_path"], rows["speech2_path"]])
     speakers = pd.concat([rows["speaker1"], rows["speaker2"]])
     recordings = pd.concat([rows["scene_recording"], rows["event_recording"]])
-    told = recordings != ""
+    known = recordings != ""
     by_subset = rows.groupby("subset", sort=False)["indoor"]
     return {
         "rows": by_subset.size().to_dict(),
         "indoor_rows": by_subset.sum().to_dict(),
-        "duplicated_rows": _duplicated(rows[["subset", "mix"]].assign(pair=pair)),
+        "duplicated_rows": _duplicated(rows[["subset", MIX.name]].assign(pair=pair)),
         "shared_rows": _shared(pair, subset),
         "shared_speakers": _shared(speakers[speakers != ""], twice[speakers != ""]),
-        "shared_recordings": _shared(recordings[told], twice[told]),
+        "shared_recordings": _shared(recordings[known], twice[known]),
         "shared_speech_files": _shared_files(speech, twice),
         "shared_scene_files": _shared_files(rows["scene_path"], subset),
         "shared_event_files": _shared_files(rows["event_path"], subset),
@@ -63,11 +65,11 @@ def audit(rows):
 def _duplicated(rows):
     """Returns count and examples of the rows that repeat a pair in their subset."""
     repeats = rows[rows.duplicated(["subset", "pair"], keep=False)]
-    groups = repeats.groupby(["subset", "pair"], sort=False)["mix"]
-    listed = repeats[groups.ngroup() < MAX_EXAMPLES].groupby("pair", sort=False)["mix"]
+    groups = repeats.groupby(["subset", "pair"], sort=False)[MIX.name]
+    listed = repeats[groups.ngroup() < MAX_EXAMPLES].groupby("pair", sort=False)
     examples = [
         {"name": pair, "mixes": mixes.head(MAX_EXAMPLES).tolist()}
-        for pair, mixes in listed
+        for pair, mixes in listed[MIX.name]
     ]
     count = len(repeats) - groups.ngroups  # the first of each group is no duplicate
     return {"count": count, "of": len(rows), "examples": examples}

@@ -7,7 +7,7 @@
     <corpus>/README.md, levels.png                               the corpus card
 
 While a corpus is being made, journals keep the rows that are done; an interrupted run
-goes on after them. A row's files are written before its line in the journal, each under
+resumes after them. A row's files are written before its line in the journal, each under
 a temporary name first, and rows depend on keys alone, so the result is the same to
 the byte whatever was interrupted and however many processes worked.
 
@@ -26,9 +26,10 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from corpus.audio import FORMATS, write_audio
+from corpus.audio import CORPUS_RATES, DEFAULT_RATE, FORMATS, write_audio
 from corpus.card import CARD, write_card
 from corpus.journal import Journal, remove_journals
+from corpus.layout import FOLDERS, STORED
 from corpus.metadata import cells, write_csvs
 from corpus.plan import Planner
 from corpus.render import Renderer, read_segment
@@ -40,10 +41,7 @@ from recipekit.files.locks import LOCK, hold
 from recipekit.files.workers import worker_pool
 
 FORMAT_VERSION = 2
-RATES = (8000, 16000)  # Hz
 BATCH = 512  # rows handed to the workers at a time
-
-FOLDERS = ("clean", "mix", "scene", "event", "sp1_reverb", "sp2_reverb", "ev_reverb")
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class CorpusSettings:
     rows : tuple of int
         Recordings in train, val and test.
     sample_rate : int
-        8000 or 16000 Hz.
+        One of CORPUS_RATES, in Hz.
     seconds : float
         Length of a recording.
     seed : int
@@ -65,12 +63,12 @@ class CorpusSettings:
     split : str
         How the sources were split, to be read.
     both_rates : bool
-        Draw rows again that are beyond the limit at either of RATES, so that the
+        Redraw rows that are beyond the limit at either of CORPUS_RATES, so that the
         corpora of both rates have the same rows. Takes about three times as long.
     """
 
     rows: tuple
-    sample_rate: int = 8000
+    sample_rate: int = DEFAULT_RATE
     seconds: float = 4.0
     seed: int = 0
     audio_format: str = "wav"
@@ -78,8 +76,9 @@ class CorpusSettings:
     both_rates: bool = False
 
     def __post_init__(self):
-        if self.sample_rate not in RATES:
-            raise ValueError(f"sample_rate {self.sample_rate}: expected 8000 or 16000")
+        if self.sample_rate not in CORPUS_RATES:
+            rates = " or ".join(map(str, CORPUS_RATES))
+            raise ValueError(f"sample_rate {self.sample_rate}: expected {rates}")
         if len(self.rows) != 3 or min(self.rows) < 0 or not any(self.rows):
             raise ValueError(f"rows {self.rows}: expected three counts, one above 0")
         if not 0 < self.seconds < math.inf:
@@ -156,13 +155,13 @@ def hold_corpus(folder, shard=None):
     """
     with ExitStack() as working, ExitStack() as preparing:
         preparing.enter_context(hold(folder, wait=shard is not None))
-        mine = "{}-{}-of-{}".format(LOCK, *shard) if shard else None
+        own_lock = "{}-{}-of-{}".format(LOCK, *shard) if shard else None
         for lock in Path(folder).glob(f"{LOCK}-*"):
             if not shard or not lock.name.endswith(f"-of-{shard[1]}"):
                 with hold(folder, name=lock.name):  # refused while it is being made
                     pass
         if shard:
-            working.enter_context(hold(folder, name=mine))
+            working.enter_context(hold(folder, name=own_lock))
         yield preparing.close if shard else lambda: None
 
 
@@ -176,7 +175,7 @@ def build_corpus(
     max_rejected=0.01,
     shard=None,
 ):
-    """Makes a corpus, or goes on making it; the folder is to be held.
+    """Makes a corpus, or resumes making it; the folder is to be held.
 
     Arguments
     ---------
@@ -216,7 +215,7 @@ def build_corpus(
         if counts[subset]
     }
     claim_corpus(folder, sources, settings)
-    begin, made, redrawn = time.monotonic(), 0, Counter()
+    begin, rows_made, redrawn = time.monotonic(), 0, Counter()
     all_made = folder / "rejected.csv"  # is written when all rows are
     if not all_made.exists():
         _make_folders(folder, planners, shared=shard is not None)
@@ -231,7 +230,7 @@ def build_corpus(
         for subset, planner in planners.items():
             job = (planner, folder, settings)
             for redraws in _make_rows(job, journals[subset], workers, progress):
-                made += 1
+                rows_made += 1
                 redrawn.update(reason for reason, _, _ in redraws)
                 _note_unreadable(redraws, lost, count, max_rejected)
         if not shard:
@@ -245,7 +244,7 @@ def build_corpus(
         if not (folder / CARD).exists():
             write_card(folder, settings, sources)
     return {
-        "rows": made,
+        "rows": rows_made,
         "redrawn": dict(redrawn),
         "seconds": round(time.monotonic() - begin, 1),
         "finished": all_made.exists(),
@@ -301,7 +300,7 @@ def _start_worker(*job):
     _, folder, settings = _make_row.job = job
     reads = {
         rate: functools.partial(read_segment, folder=folder, sample_rate=rate)
-        for rate in RATES
+        for rate in CORPUS_RATES
     }
     renderers = {rate: Renderer(read, rate) for rate, read in reads.items()}
     _make_row.renderer = renderers.pop(settings.sample_rate)
@@ -311,21 +310,12 @@ def _start_worker(*job):
 def _make_row(row):
     """Renders and writes one row; returns its number, CSV cells and redraws."""
     planner, folder, settings = _make_row.job
-    made = _make_row.renderer.render_row(planner, row, _make_row.also)
-    names = _names(planner, row, made.layers, settings.audio_format)
-    for layer, name in names.items():
-        directory = "clean" if layer.startswith("clean") else layer
-        path = folder / planner.subset / directory / name
-        write_audio(path, made.layers[layer], settings.sample_rate)
-    return row, cells(planner.subset, made, names), made.redraws
-
-
-def _names(planner, row, layers, audio_format):
-    """Returns the file name of each layer; the three reverbs share a stem."""
+    recording = _make_row.renderer.render_row(planner, row, _make_row.also)
     names = {}
-    for layer in layers:
-        reverb = layer.endswith("_reverb")
-        stem = keyed.name(planner.seed, planner.subset, row, reverb or layer)
-        prefix = layer.removesuffix("reverb") if reverb else ""
-        names[layer] = f"{prefix}{stem}.{audio_format}"
-    return names
+    for layer in STORED:
+        if layer.name in recording.layers:
+            key = (planner.seed, planner.subset, row)
+            names[layer.name] = layer.file_name(settings.audio_format, *key)
+            path = folder / planner.subset / layer.folder / names[layer.name]
+            write_audio(path, recording.layers[layer.name], settings.sample_rate)
+    return row, cells(planner.subset, recording, names), recording.redraws

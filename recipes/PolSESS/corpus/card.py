@@ -1,4 +1,4 @@
-"""The corpus card: what a corpus holds, told by its own files."""
+"""The corpus card: what a corpus holds, by its own files."""
 
 import csv
 import json
@@ -38,13 +38,13 @@ def write_card(folder, settings, sources):
             final = pd.read_csv(path, usecols=COLUMNS)
             # Speakers may be called "001" or "NA".
             named = {name: str for name in PROVENANCE if name.startswith("speaker")}
-            told = pd.read_csv(
+            provenance = pd.read_csv(
                 provenance_csv(path),
                 usecols=PROVENANCE,
                 dtype=named,
                 keep_default_na=False,
             )
-            tables[subset] = final.join(told)
+            tables[subset] = final.join(provenance)
     _plot_levels(tables, folder / LEVELS)
     recipe = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     with open(folder / "rejected.csv", encoding="utf-8", newline="") as file:

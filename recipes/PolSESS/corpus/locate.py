@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+from corpus.layout import FOLDERS
+
 logger = logging.getLogger(__name__)
 
 
@@ -26,7 +28,7 @@ def find_csv(data_folder, subset):
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "no corpus CSV"
         if list(folder.glob("rows*.journal")):
-            names += " (its making was not finished: give the same command again)"
+            names += " (the corpus is not finished: repeat the command that made it)"
         raise FileNotFoundError(
             f"{folder}: expected {expected.name} or exactly one "
             f"corpus_*_{subset}_final.csv, found {names}. "
@@ -44,7 +46,7 @@ def provenance_csv(csv):
     return csv.with_name(csv.name.replace("_final.csv", "_provenance.csv"))
 
 
-def stats(csvs, folders):
+def stats(csvs):
     """Returns sizes and times of CSVs and folders, which change when a corpus does.
 
     A folder's time changes with each file that is added, removed or renamed in it.
@@ -52,13 +54,11 @@ def stats(csvs, folders):
     Arguments
     ---------
     csvs : dict
-        Subset -> path of its corpus CSV.
-    folders : list of str
-        Names of the folders beside each CSV.
+        Path of the corpus CSV by subset.
     """
     found = {}
     for subset, csv in csvs.items():
-        paths = [csv, provenance_csv(csv), *(csv.parent / name for name in folders)]
+        paths = [csv, provenance_csv(csv), *(csv.parent / name for name in FOLDERS)]
         for path in filter(Path.exists, paths):
             stat = path.stat()
             found[f"{subset}/{path.name}"] = [stat.st_size, stat.st_mtime_ns]

@@ -2,6 +2,16 @@
 
 from collections import Counter
 
+from corpus.layout import (
+    EV_REVERB,
+    EVENT,
+    MIX,
+    SCENE,
+    SP1_REVERB,
+    SP2_REVERB,
+    SPEAKERS,
+    STORED,
+)
 from corpus.locate import corpus_csv, provenance_csv
 from corpus.render import REASONS
 from recipekit.files.atomic import csv_writer
@@ -24,14 +34,8 @@ COLUMNS = (
     "eventOryginalPath",
     "eventStart",
     "eventEnd",
-    "speaker1File",
-    "speaker2File",
-    "eventFile",
-    "sceneFile",
-    "reverbForSpeaker1",
-    "reverbForSpeaker2",
-    "reverbForEvent",
-    "mixFile",
+    *(layer.column for layer in (*SPEAKERS, EVENT, SCENE)),
+    *(layer.column for layer in (SP1_REVERB, SP2_REVERB, EV_REVERB, MIX)),
     "sceneClass",
     "eventClass",
     "preDelayForEvent",
@@ -43,7 +47,7 @@ COLUMNS = (
     "freqDamp",
 )
 PROVENANCE = (
-    "mixFile",
+    MIX.column,
     "speaker1",
     "speaker2",
     "speech1Source",
@@ -61,22 +65,22 @@ PROVENANCE = (
 )
 
 
-def cells(subset, made, names):
+def cells(subset, recording, names):
     """Returns a row's cells of both CSV files.
 
     Arguments
     ---------
     subset : str
-    made : Recording
+    recording : Recording
     names : dict
-        File name of each layer.
+        File name of each layer that the recording has, by the layer's name.
 
     Returns
     -------
     dict
         JSON values by column.
     """
-    plan = made.plan
+    plan = recording.plan
 
     def place(field, segment):
         return {
@@ -91,24 +95,17 @@ def cells(subset, made, names):
     row = {"subset": subset, "SSR": plan.ssr}
     row |= place("speech1", first) | place("speech2", second)
     row |= place("scene", plan.scene) | place("event", plan.event)
-    redraws = Counter(reason for reason, _, _ in made.redraws)
+    redraws = Counter(reason for reason, _, _ in recording.redraws)
     row |= {
         "sceneRandomDB": plan.scene_offset,
         "sceneOffsetDB": plan.scene_offset,
-        "sceneVolumeGain": made.scene_gain,
+        "sceneVolumeGain": recording.scene_gain,
         "sceneClass": plan.scene_class,
         "eventClass": plan.event_class,
-        "speaker1File": names["clean1"],
-        "speaker2File": names["clean2"],
-        "eventFile": names["event"],
-        "sceneFile": names["scene"],
-        "mixFile": names["mix"],
-        "reverbForSpeaker1": names.get("sp1_reverb", ""),
-        "reverbForSpeaker2": names.get("sp2_reverb", ""),
-        "reverbForEvent": names.get("ev_reverb", ""),
+        **{layer.column: names.get(layer.name, "") for layer in STORED},
         "speaker1": first.clips[0].speaker,
         "speaker2": second.clips[0].speaker,
-        "SNR": round(made.snr, 3),
+        "SNR": round(recording.snr, 3),
         **{f"{reason}Draws": redraws[reason] for reason in REASONS},
         "transcript1": first.transcript,
         "transcript2": second.transcript,

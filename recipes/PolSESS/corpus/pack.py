@@ -4,32 +4,43 @@
     <pack>/<subset>/pack.json       what it was packed from
 
 Recordings are in the order of the manifest. An array appears under its name only when
-it is complete, so a pack that was interrupted is gone on with. Wavs are still what
-counts: a pack of another manifest, of folders that changed since or with other samples
-than theirs (some recordings are compared each time) is made anew.
+it is complete, so packing resumes after an interruption. The wavs stay what counts: a
+pack is made again when it is of another manifest, when folders changed since, or when
+its samples are not those of the wavs (some recordings are compared each time).
 """
 
 import functools
 import json
 import logging
 import os
-import shutil
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import soundfile
-from tqdm import tqdm
 
+from corpus.layout import STORED
 from recipekit.console import progress_bar
+from recipekit.files.arrays import (
+    MappedArrays,
+    check_space,
+    make_folder,
+    new_array,
+    open_array,
+    read_description,
+)
 from recipekit.files.atomic import replacing
+from recipekit.files.csvs import read_table
 from recipekit.files.locks import hold
 from recipekit.files.workers import worker_pool
 
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = "pack.json"
+REMEDY = "Prepare the corpus with pack"
+ELSEWHERE = "Pack into another folder: pack=FOLDER"
+NO_SPACE = "Make room, or pack into another folder: pack=FOLDER"
 CHUNK = 64  # recordings that a worker holds in memory
 COMPARED = 16  # recordings of each layer whose samples tell whether a pack is current
 
@@ -56,8 +67,8 @@ def packs_folder(pack, data_folder):
     return Path(pack, f"{corpus.name}-{path}")  # corpora of one name differ by path
 
 
-def pack_subset(folder, manifest, data_folder, layers, sample_rate, workers=None):
-    """Packs a subset, or goes on packing it, unless its pack is complete and current.
+def pack_subset(folder, manifest, data_folder, sample_rate, workers=None):
+    """Packs a subset, or resumes packing it, unless its pack is complete and current.
 
     Arguments
     ---------
@@ -67,8 +78,6 @@ def pack_subset(folder, manifest, data_folder, layers, sample_rate, workers=None
         train.csv, val.csv or test.csv.
     data_folder : Path
         The corpus.
-    layers : iterable of str
-        Columns of the manifest.
     sample_rate : int
         Hz.
     workers : int, optional
@@ -82,6 +91,7 @@ def pack_subset(folder, manifest, data_folder, layers, sample_rate, workers=None
         If a file is not 16-bit mono of the corpus' rate and length, or an array of the
         pack is damaged.
     """
+    layers = [layer.name for layer in STORED]
     table = _read_manifest(manifest, layers)
     frames = round(float(table["duration"][0]) * sample_rate)
     files = {
@@ -98,7 +108,7 @@ def pack_subset(folder, manifest, data_folder, layers, sample_rate, workers=None
     if _current(folder, description, files, read).keys() == files.keys():
         logger.info(f"The pack {folder} is up to date.")
         return
-    make_folder(folder)
+    make_folder(folder, ELSEWHERE)
     with hold(folder, wait=True):
         done = _current(folder, description, files, read)  # maybe by another process
         if not done:
@@ -112,9 +122,6 @@ def pack_subset(folder, manifest, data_folder, layers, sample_rate, workers=None
 
 class Pack:
     """The layers of recordings, read from a subset's pack.
-
-    Arrays are opened when a process first reads, so packs can be sent to the workers
-    of a DataLoader however these are started.
 
     Arguments
     ---------
@@ -135,43 +142,28 @@ class Pack:
 
     def __init__(self, folder, manifest, rows):
         self.folder = Path(folder)
-        path = self.folder / DESCRIPTION
-        if not path.exists():
-            raise FileNotFoundError(
-                f"{path} does not exist. Prepare the corpus with pack"
-            )
-        self.description = description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_description(self.folder / DESCRIPTION, REMEDY)
         if description["manifest"] != _digest(manifest):
             raise ValueError(
-                f"{self.folder} was not packed from {manifest}. Prepare the corpus "
-                "with pack to pack it anew"
+                f"{self.folder} was not packed from {manifest}. {REMEDY} to pack it "
+                "again"
             )
-        self.shapes = description["shapes"]
-        _open(self.folder, self.shapes)
-        table = _read_manifest(manifest, self.shapes)
+        shapes = description["shapes"]
+        for layer, shape in shapes.items():
+            open_array(self.folder / f"{layer}.npy", shape, REMEDY)
+        descriptions = {DESCRIPTION: description}
+        self.arrays = MappedArrays(self.folder, shapes, descriptions, REMEDY)
+        table = _read_manifest(manifest, shapes)
         places = pd.Index(table["ID"]).get_indexer([row["id"] for row in rows])
         if (places < 0).any():
-            stranger = rows[np.argmin(places)]["id"]
-            raise ValueError(f"{manifest}: has no row {stranger}; pass rows read of it")
+            unknown = rows[np.argmin(places)]["id"]
+            raise ValueError(f"{manifest}: has no row {unknown}; pass its own rows")
         self.slots = {}
-        for layer, (count, _) in self.shapes.items():
+        for layer, (count, _) in shapes.items():
             stated = table[layer].to_numpy() != ""
             # Where a row lacks the layer: a slot that is out of bounds.
             slots = np.where(stated, np.cumsum(stated) - 1, count)
             self.slots[layer] = slots[places]
-
-    @functools.cached_property
-    def arrays(self):
-        """The memory-mapped arrays by layer."""
-        now = (self.folder / DESCRIPTION).read_text(encoding="utf-8")
-        if json.loads(now) != self.description:
-            raise ValueError(
-                f"{self.folder} was packed anew since this run began. Start it again"
-            )
-        return _open(self.folder, self.shapes)
-
-    def __getstate__(self):
-        return {key: value for key, value in vars(self).items() if key != "arrays"}
 
     def read(self, index, layer):
         """Returns a layer of the row with this index among the rows, int16 [time]."""
@@ -180,7 +172,9 @@ class Pack:
 
 def _read_manifest(path, layers):
     columns = ["ID", "duration", *layers]
-    return pd.read_csv(path, dtype=str, keep_default_na=False, usecols=columns)
+    remedy = "Prepare the corpus again"
+    options = {"dtype": str, "keep_default_na": False}
+    return read_table(path, columns, remedy, only=True, **options)
 
 
 def _digest(path):
@@ -206,89 +200,45 @@ def _current(folder, description, files, read):
     if not path.exists():
         return {}
     if json.loads(path.read_text(encoding="utf-8")) != description:
-        logger.info(f"The corpus changed since {folder} was packed: packing it anew")
+        logger.info(f"The corpus changed since {folder} was packed: packing it again")
         return {}
     shapes = description["shapes"]
     packed = [layer for layer in files if (folder / f"{layer}.npy").exists()]
-    arrays = _open(folder, {layer: shapes[layer] for layer in packed})
+    arrays = {
+        layer: open_array(folder / f"{layer}.npy", shapes[layer], REMEDY)
+        for layer in packed
+    }
     for layer, array in arrays.items():
         for slot in np.linspace(0, len(array) - 1, COMPARED, dtype=int):
             file = files[layer][slot]
             if not np.array_equal(array[slot], read(file)):
-                logger.info(f"{file} is not as {folder} has it: packing that anew")
+                logger.info(f"{file} is not as {folder} has it: packing that again")
                 return {}
     return arrays
-
-
-def _open(folder, shapes):
-    """Returns memory-mapped arrays by layer, their shapes checked."""
-    arrays = {}
-    for layer, shape in shapes.items():
-        path = folder / f"{layer}.npy"
-        remedy = "Prepare the corpus with pack"
-        try:
-            array = np.lib.format.open_memmap(path, "r")
-            if array.dtype != np.int16 or array.shape != tuple(shape):
-                raise ValueError(f"{array.dtype} {array.shape}, not int16 {shape}")
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{path} does not exist. {remedy}") from error
-        except (ValueError, OSError) as error:
-            raise ValueError(
-                f"{path}: damaged ({error}). Delete it. {remedy}"
-            ) from error
-        arrays[layer] = np.asarray(array)  # whose slices are quicker than a memmap's
-    return arrays
-
-
-def make_folder(folder):
-    """Makes a folder for packs; raises OSError if it may not be written to."""
-    remedy = "Pack into another folder: pack=FOLDER"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"{folder}: cannot be made ({error}). {remedy}") from error
-    if not os.access(folder, os.W_OK):
-        raise OSError(f"{folder}: may not be written to. {remedy}")
-
-
-def check_space(folder, samples):
-    """Raises OSError if the disk is too small for as many samples of 16 bits."""
-    need, free = 2 * samples, shutil.disk_usage(folder).free
-    if need > free:
-        raise OSError(
-            f"{folder}: packing takes {tqdm.format_sizeof(need, 'B')}, but "
-            f"{tqdm.format_sizeof(free, 'B')} are free. Make room, or pack into "
-            "another folder: pack=FOLDER"
-        )
 
 
 def _write_layers(folder, files, frames, read, workers):
     """Writes the arrays of layers, one after the other, each by all workers."""
     count = sum(map(len, files.values()))
-    check_space(folder, count * frames)
+    check_space(folder, count * frames, NO_SPACE)
     with (
         worker_pool(workers) as pool,
         progress_bar(desc=f"{folder.name}: packing", total=count, unit="file") as bar,
     ):
         for layer, paths in files.items():
-            with replacing(folder / f"{layer}.npy") as part:
-                empty = np.lib.format.open_memmap(
-                    part, "w+", np.int16, (len(paths), frames)
-                )
-                write = functools.partial(_write_chunk, part, empty.offset, read)
+            path = folder / f"{layer}.npy"
+            with new_array(path, (len(paths), frames)) as write_samples:
+                write = functools.partial(_write_chunk, write_samples, read)
                 begins = range(0, len(paths), CHUNK)
                 chunks = [paths[begin : begin + CHUNK] for begin in begins]
                 for written in pool.map(write, begins, chunks):
                     bar.update(written)
 
 
-def _write_chunk(path, offset, read, begin, files):
+def _write_chunk(write_samples, read, begin, files):
     """Writes files to an array from a slot on; returns how many they are."""
     samples = np.stack([read(file) for file in files])
-    # Not by memory map: when the disk is full, that kills the process.
-    with open(path, "r+b") as array:
-        array.seek(offset + begin * samples[0].nbytes)
-        array.write(samples.tobytes())
+    write_samples(begin * samples.shape[1], samples)
     return len(files)
 
 

@@ -2,15 +2,16 @@
 
 A row's plan is a function of (seed, subset, row, attempt) and the source list alone.
 The scene class is the same in all attempts, and the levels in the first LEVEL_ATTEMPTS:
-those that seldom have to be drawn again would else become frequent.
+else those that seldom lead to a redraw would become frequent.
 The rules are those of the published generator (Klec, Szklanny, Wieczorkowska, ISD
 2024); where it leaves the choice open, classes and speakers are drawn uniformly first,
 then a file of that class or speaker.
 """
 
 import logging
+import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from corpus.reverb import PlateParameters
 from corpus.tables import scene_classes, suited_events
@@ -30,18 +31,16 @@ class MixingRules:
 
     Arguments
     ---------
-    ssr_range : tuple of int
-        Speech-to-speech ratio in dB, integers.
-    scene_offset_range : tuple of float
-        Level of the scene in dB relative to RMS(s1 + s2).
-    gain_range : tuple of float
-        What both speakers are amplified by, in dB; the event keeps its level.
-    speeds : tuple of int
+    ssr_range : sequence of int
+        Lowest and highest speech-to-speech ratio in dB, integers.
+    scene_offset_range : sequence of float
+        Lowest and highest level of the scene in dB relative to RMS(s1 + s2).
+    gain_range : sequence of float
+        What both speakers are amplified by, at least and at most, in dB; the event
+        keeps its level.
+    speeds : sequence of int
         Speeds of the speech in percent, one of which is drawn for each speaker. Tempo
         and pitch change together.
-    responses : int or None
-        Draw the reverb from as many settings for each scene class instead of from all
-        there are: settings that recur are quick to apply.
 
     Raises
     ------
@@ -53,9 +52,16 @@ class MixingRules:
     scene_offset_range: tuple = (-14.0, 0.0)
     gain_range: tuple = (0.0, 0.0)
     speeds: tuple = (100,)
-    responses: int | None = None
 
     def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, (list, tuple)):
+                example = list(field.default)
+                raise ValueError(
+                    f"{field.name} {value!r}: expected a list such as {example}"
+                )
+            object.__setattr__(self, field.name, tuple(value))
         for name in ("ssr_range", "scene_offset_range", "gain_range"):
             bounds = getattr(self, name)
             if len(bounds) != 2 or not -100 <= bounds[0] <= bounds[1] <= 100:
@@ -160,6 +166,10 @@ class Planner:
     seed : int
         Seed of the corpus.
     rules : MixingRules, optional
+    reverb_bank : int, optional
+        Draw the reverb from as many settings, or a few more, of which each indoor scene
+        class has an equal number, instead of from all there are: settings that recur
+        are quick to apply.
 
     Raises
     ------
@@ -167,13 +177,15 @@ class Planner:
         If the subset's sources cannot make a recording, saying what is short.
     """
 
-    def __init__(self, sources, subset, seconds, seed, rules=POLSESS_RULES):
+    def __init__(
+        self, sources, subset, seconds, seed, rules=POLSESS_RULES, reverb_bank=None
+    ):
         self.subset, self.seconds, self.seed = subset, seconds, seed
         self.rules = rules
-        mine = [source for source in sources if source.subset == subset]
-        self.speakers = self._speakers(mine)
-        self.scenes = self._by_class(mine, "scene")
-        self.events = self._by_class(mine, "event")
+        of_subset = [source for source in sources if source.subset == subset]
+        self.speakers = self._speakers(of_subset)
+        self.scenes = self._by_class(of_subset, "scene")
+        self.events = self._by_class(of_subset, "event")
         suited = {
             scene: sorted(suited_events(scene) & set(self.events))
             for scene in self.scenes
@@ -186,6 +198,8 @@ class Planner:
             del suited[scene]
         self.suited = suited
         self.speaker_names, self.scene_classes = list(self.speakers), list(suited)
+        indoor = sum(scene_classes()[name].indoor for name in suited)
+        self.reverb_settings = reverb_bank and math.ceil(reverb_bank / max(1, indoor))
         if len(self.speakers) < 2 or not suited:
             raise ValueError(
                 f"{subset}: recordings need two speakers with {seconds} s of speech "
@@ -217,15 +231,15 @@ class Planner:
     def _by_class(self, sources, role):
         """Returns a dict from class to the sources long enough for a recording."""
         classes = defaultdict(list)
-        mine = [source for source in sources if source.role == role]
-        long = [source for source in mine if source.seconds >= self.seconds]
+        of_role = [source for source in sources if source.role == role]
+        long = [source for source in of_role if source.seconds >= self.seconds]
         for source in long:
             for name in source.classes:
                 classes[name].append(source)
-        if len(long) < len(mine):
+        if short := len(of_role) - len(long):
             logger.warning(
-                f"{self.subset}: {len(mine) - len(long)} of {len(mine)} {role} sources "
-                f"are left out: shorter than {self.seconds} s"
+                f"{self.subset}: {short} of {len(of_role)} {role} sources left out: "
+                f"shorter than {self.seconds} s"
             )
         return dict(sorted(classes.items()))
 
@@ -243,7 +257,7 @@ class Planner:
         row : int
             The row's number in its subset.
         attempt : int
-            0, or how often the row had to be drawn again.
+            0, or how often the row was redrawn.
         """
         key = (self.seed, self.subset, row, attempt)
         level = (self.seed, self.subset, row, "levels", attempt // LEVEL_ATTEMPTS)
@@ -305,8 +319,8 @@ class Planner:
         if not scene.indoor:
             return ()
         setting = key
-        if self.rules.responses:
-            number = keyed.integer(*key, "response") % self.rules.responses
+        if self.reverb_settings:
+            number = keyed.integer(*key, "response") % self.reverb_settings
             setting = (self.seed, scene.name, number)
         shared = {
             name: keyed.uniform(*scene.ranges[name], *setting, name)

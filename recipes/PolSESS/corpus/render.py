@@ -8,6 +8,16 @@ import numpy as np
 import soundfile
 import soxr
 
+from corpus.layout import (
+    EV_REVERB,
+    EVENT,
+    MIX,
+    S1,
+    S2,
+    SCENE,
+    SP1_REVERB,
+    SP2_REVERB,
+)
 from corpus.plan import RowPlan
 from corpus.reverb import plate_reverb, transfer_function
 
@@ -17,20 +27,10 @@ FULL_SCALE = 32768  # of 16-bit samples
 # that of others; a scene's own level does not matter as long as there is a signal.
 SILENCE = {"speech": 1e-3, "event": 1e-3, "scene": 1e-5}
 MAX_ATTEMPTS = 200
-REASONS = ("silent", "limited", "unreadable")  # to draw again
-
-LAYERS = (
-    "clean1",
-    "clean2",
-    "sp1_reverb",
-    "sp2_reverb",
-    "scene",
-    "event",
-    "ev_reverb",
-)
+REASONS = ("silent", "limited", "unreadable")  # to redraw
 
 
-class DrawAgain(Exception):
+class Redraw(Exception):
     """A plan does not make a recording.
 
     Arguments
@@ -56,8 +56,8 @@ class Recording:
     ---------
     plan : RowPlan
     layers : dict
-        int16 arrays by name: LAYERS and "mix"; outdoors without the reverb layers. The
-        mix is the sum of the layers to the last bit.
+        int16 arrays by name of the layer, the mix among them; outdoors without the
+        reverbs. The mix is the sum of the layers to the last bit.
     scene_gain : float
         Linear gain of the scene.
     snr : float
@@ -99,7 +99,7 @@ def read_segment(segment, folder, sample_rate):
     ------
     ValueError
         Naming the file that is missing.
-    DrawAgain
+    Redraw
         If a file is no audio of the listed rate, holds less than its header says, or
         samples that are no numbers.
     """
@@ -118,14 +118,14 @@ def read_segment(segment, folder, sample_rate):
                 file.seek(skip)
                 piece = file.read(expected, dtype="float32", always_2d=True)
         except (RuntimeError, OSError) as error:
-            raise DrawAgain("unreadable", clip.name, "cannot be decoded") from error
+            raise Redraw("unreadable", clip.name, "cannot be decoded") from error
         if rate != clip.rate:
             wrong = f"is of {rate} Hz, not of {clip.rate} Hz as listed"
-            raise DrawAgain("unreadable", clip.name, wrong)
+            raise Redraw("unreadable", clip.name, wrong)
         if len(piece) < expected:
-            raise DrawAgain("unreadable", clip.name, "ends before its header says")
+            raise Redraw("unreadable", clip.name, "ends before its header says")
         if not np.isfinite(piece).all():
-            raise DrawAgain("unreadable", clip.name, "holds samples that are no number")
+            raise Redraw("unreadable", clip.name, "holds samples that are no number")
         pieces.append(sum(piece.T) / piece.shape[1])  # sums along rows are slow
         missing, skip = missing - expected, 0
     joined = np.concatenate(pieces)
@@ -180,11 +180,11 @@ class Renderer:
         for attempt in range(MAX_ATTEMPTS):
             try:
                 plan = planner.plan(row, attempt)
-                made = self.render(plan, tuple(redraws))
+                recording = self.render(plan, tuple(redraws))
                 for other in also:
                     other.render(plan)
-                return made
-            except DrawAgain as error:
+                return recording
+            except Redraw as error:
                 redraws.append((error.reason, error.name, error.detail))
         reasons = ", ".join(sorted({reason for reason, _, _ in redraws}))
         blamed = {f"{name} {detail}" for _, name, detail in redraws if name}
@@ -210,7 +210,7 @@ class Renderer:
 
         Raises
         ------
-        DrawAgain
+        Redraw
             For a silent segment, a speaker whose level the limiter would change, or a
             mix beyond the limit. (The published generator throws mixes away at 0.9999,
             after limiting them at 0.999; stopping at the limit itself is what keeps
@@ -222,22 +222,21 @@ class Renderer:
         second = second * (gain * rms(first) / rms(second) * 10 ** (-plan.ssr / 20))
         first = first * gain
         if max(np.abs(first).max(), np.abs(second).max()) > LIMIT:
-            raise DrawAgain("limited")
+            raise Redraw("limited")
         scene = self._read("scene", plan.scene, length)
         event = self._read("event", plan.event, length)
         speech_level = rms(first + second)
         scene_gain = speech_level * 10 ** (plan.scene_offset / 20) / rms(scene)
-        parts = {"clean1": first, "clean2": second}
-        parts |= {"scene": scene * scene_gain, "event": event}
-        dry = {"sp1_reverb": first, "sp2_reverb": second, "ev_reverb": event}
-        for (name, signal), plate in zip(dry.items(), plan.plates, strict=False):
-            parts[name] = plate_reverb(signal, plate, self.sample_rate, self.transfer)
-        layers = {name: _to_16_bits(part) for name, part in parts.items()}
+        parts = {S1: first, S2: second, SCENE: scene * scene_gain, EVENT: event}
+        dry = {SP1_REVERB: first, SP2_REVERB: second, EV_REVERB: event}
+        for (layer, signal), plate in zip(dry.items(), plan.plates, strict=False):
+            parts[layer] = plate_reverb(signal, plate, self.sample_rate, self.transfer)
+        layers = {layer.name: _to_16_bits(part) for layer, part in parts.items()}
         mix = np.sum([*layers.values()], axis=0, dtype=np.int32)
         if np.abs(mix).max() > LIMIT * FULL_SCALE:
-            raise DrawAgain("limited")
-        layers["mix"] = mix.astype(np.int16)
-        background = parts["scene"] + event + parts.get("ev_reverb", 0.0)
+            raise Redraw("limited")
+        layers[MIX.name] = mix.astype(np.int16)
+        background = parts[SCENE] + event + parts.get(EV_REVERB, 0.0)
         snr = 20 * np.log10(speech_level / rms(background))
         return Recording(plan, layers, float(scene_gain), float(snr), redraws)
 
@@ -246,7 +245,7 @@ class Renderer:
         if len(signal) < length:  # by a sample, where rates have no whole ratio
             signal = np.pad(signal, (0, length - len(signal)))
         if rms(signal) < SILENCE[role]:
-            raise DrawAgain("silent")
+            raise Redraw("silent")
         return signal
 
 

@@ -1,7 +1,7 @@
 """Reads the headers of many audio files: in parallel, and once.
 
 What was read is kept in the user's cache folder, a file for each root; a file that has
-changed in size or time of change is looked at again.
+changed in size or time of change is read again.
 """
 
 import json
@@ -9,7 +9,7 @@ import os
 from hashlib import blake2b
 from pathlib import Path
 
-from corpus.sources import COARSE, MAX_CHANNELS, RATES, Rejected, read_header
+from corpus.sources import COARSE, MAX_CHANNELS, SOURCE_RATES, Rejected, read_header
 from recipekit.console import progress_bar
 from recipekit.files.atomic import replacing
 from recipekit.files.workers import worker_pool
@@ -77,8 +77,8 @@ def check_rejected(rejected, count, max_rejected):
             examples += f"; and {len(rejected) - 3} more"
         raise ValueError(
             f"{len(rejected)} of {count} sources ({len(rejected) / count:.1%}) cannot "
-            f"be used, more than {max_rejected:.1%}: {examples}. Mend or remove them, "
-            "or allow for more with --max_rejected"
+            f"be used, more than {max_rejected:.1%}: {examples}. Repair or remove "
+            "them, or allow for more with --max_rejected"
         )
 
 
@@ -102,7 +102,7 @@ def _cache_path(root):
     if not folder:
         caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(caches) / "polsess"
-    rules = (str(Path(root).resolve()), MAX_CHANNELS, RATES, COARSE)
+    rules = (str(Path(root).resolve()), MAX_CHANNELS, SOURCE_RATES, COARSE)
     key = blake2b(repr(rules).encode(), digest_size=12).hexdigest()
     return Path(folder) / f"headers-{key}.json"
 

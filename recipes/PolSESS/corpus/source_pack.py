@@ -21,34 +21,40 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus.pack import check_space, make_folder
+from corpus.pack import ELSEWHERE, NO_SPACE
 from corpus.plan import Segment
-from corpus.render import FULL_SCALE, DrawAgain, read_segment, resample
+from corpus.render import FULL_SCALE, Redraw, read_segment, resample
 from corpus.sources import ROLES
 from recipekit.console import progress_bar
 from recipekit.files import keyed
+from recipekit.files.arrays import (
+    MappedArrays,
+    check_space,
+    make_folder,
+    new_array,
+    read_description,
+)
 from recipekit.files.atomic import replacing
 from recipekit.files.locks import hold
 from recipekit.files.workers import worker_pool
 
 logger = logging.getLogger(__name__)
 
-REMEDY = "Start again with pack to pack the sources anew"
+REMEDY = "Start again with pack to pack the sources again"
 
 
-def pack_sources(folder, sources, list_folder, sample_rate, workers=None):
+def pack_sources(folder, sources, sample_rate, workers=None):
     """Packs sources, or the roles of them whose packs are not complete and current.
 
     A source that cannot be decoded is left out with a warning: its place stays empty,
-    and drawing it is drawing again.
+    and a row that draws it is redrawn.
 
     Arguments
     ---------
     folder : Path
         Where the arrays go. Nothing is written if they are there.
     sources : list of Source
-    list_folder : str or Path
-        Where relative source paths start.
+        With absolute paths.
     sample_rate : int
         Hz.
     workers : int, optional
@@ -63,8 +69,8 @@ def pack_sources(folder, sources, list_folder, sample_rate, workers=None):
     """
     roles = {role: [s for s in sources if s.role == role] for role in ROLES}
     wanted = {
-        role: _describe(mine, sample_rate) | {"files": _times(mine, list_folder)}
-        for role, mine in roles.items()
+        role: _describe(of_role, sample_rate) | {"files": _times(of_role)}
+        for role, of_role in roles.items()
     }
 
     def missing():
@@ -73,23 +79,19 @@ def pack_sources(folder, sources, list_folder, sample_rate, workers=None):
     if not missing():
         logger.info(f"The pack {folder} is up to date.")
         return
-    make_folder(folder)
+    make_folder(folder, ELSEWHERE)
     with hold(folder, wait=True):
         todo = missing()  # maybe packed by another process
         for role in todo:
             for name in _files(folder, role):
                 name.unlink(missing_ok=True)
-        check_space(folder, sum(wanted[role]["samples"] for role in todo))
+        check_space(folder, sum(wanted[role]["samples"] for role in todo), NO_SPACE)
         for role in todo:
-            write = functools.partial(_write, list_folder, sample_rate)
-            _write_role(folder, role, roles[role], wanted[role], write, workers)
+            _write_role(folder, role, roles[role], wanted[role], workers)
 
 
 class SourcePack:
     """Segments of sources, read from their pack.
-
-    Arrays are opened when a process first reads, so packs can be sent to the workers
-    of a DataLoader however these are started.
 
     Arguments
     ---------
@@ -112,37 +114,20 @@ class SourcePack:
         self.folder, self.sample_rate = Path(folder), sample_rate
         self.places, self.described = {}, {}
         for role in ROLES:
-            mine = [source for source in sources if source.role == role]
-            self.places[role] = _places(mine, sample_rate)
+            of_role = [source for source in sources if source.role == role]
+            self.places[role] = _places(of_role, sample_rate)
             self.described[role] = described = _read_description(folder, role)
-            if not _matches(described, _describe(mine, sample_rate)):
+            if not _matches(described, _describe(of_role, sample_rate)):
                 raise ValueError(
                     f"{folder}: the {role} sources in it are not those of the source "
                     f"list. {REMEDY}"
                 )
-
-    @functools.cached_property
-    def arrays(self):
-        """The memory-mapped arrays by role."""
-        arrays = {}
-        for role, described in self.described.items():
-            if _read_description(self.folder, role) != described:
-                raise ValueError(
-                    f"{self.folder} was packed anew since this run began. Start it "
-                    "again"
-                )
-            path, _ = _files(self.folder, role)
-            try:
-                array = np.lib.format.open_memmap(path, "r")
-            except (ValueError, OSError) as error:
-                raise ValueError(
-                    f"{path}: damaged ({error}). Delete it. {REMEDY}"
-                ) from error
-            arrays[role] = np.asarray(array)  # whose slices are quicker than a memmap's
-        return arrays
-
-    def __getstate__(self):
-        return {key: value for key, value in vars(self).items() if key != "arrays"}
+        self.arrays = MappedArrays(
+            folder,
+            {role: [found["samples"]] for role, found in self.described.items()},
+            {f"{role}.json": found for role, found in self.described.items()},
+            REMEDY,
+        )
 
     def read(self, segment):
         """Returns a segment like read_segment, but for what the module says.
@@ -157,14 +142,14 @@ class SourcePack:
 
         Raises
         ------
-        DrawAgain
+        Redraw
             If one of its clips could not be decoded.
         """
         role = segment.clips[0].role
         for clip in segment.clips:
             if clip.name in self.described[role]["rejected"]:
                 detail = self.described[role]["rejected"][clip.name]
-                raise DrawAgain("unreadable", clip.name, detail)
+                raise Redraw("unreadable", clip.name, detail)
         pieces = [self.arrays[role][self.places[role][c.name]] for c in segment.clips]
         whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         rate, speed = self.sample_rate, segment.speed
@@ -201,23 +186,21 @@ def _describe(sources, sample_rate):
     }
 
 
-def _times(sources, list_folder):
+def _times(sources):
     """Returns a digest of the files' sizes and times."""
     try:
-        stats = [Path(list_folder, source.path).stat() for source in sources]
+        stats = [Path(source.path).stat() for source in sources]
     except OSError as error:
         raise ValueError(
-            f"{error.filename}: cannot be read ({error.strerror}). Mend the file, or "
-            "take its row out of the source list"
+            f"{error.filename}: cannot be read ({error.strerror}). Repair the file, "
+            "or take its row out of the source list"
         ) from error
     return keyed.digest([(stat.st_size, stat.st_mtime_ns) for stat in stats])
 
 
 def _read_description(folder, role):
     _, path = _files(folder, role)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist. {REMEDY}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_description(path, REMEDY)
 
 
 def _is_current(folder, role, wanted):
@@ -230,20 +213,19 @@ def _matches(described, wanted):
     return all(described[key] == value for key, value in wanted.items())
 
 
-def _write_role(folder, role, sources, description, write, workers):
+def _write_role(folder, role, sources, description, workers):
     """Writes a role's array by all workers, then its description."""
     path, description_path = _files(folder, role)
-    places = _places(sources, description["sample_rate"])
+    rate = description["sample_rate"]
+    places = _places(sources, rate)
     files = list({source.name: source for source in sources}.values())
     rejected = {}
     with (
-        replacing(path) as part,
+        new_array(path, (description["samples"],)) as write_samples,
         worker_pool(workers) as pool,
         progress_bar(desc=f"packing {role}", total=len(files), unit="file") as bar,
     ):
-        shape = (description["samples"],)
-        empty = np.lib.format.open_memmap(part, "w+", np.int16, shape)
-        write = functools.partial(write, part, empty.offset)
+        write = functools.partial(_write, write_samples, rate)
         starts = [place.start for place in places.values()]
         for source, reason in pool.map(write, files, starts, chunksize=4):
             bar.update()
@@ -254,16 +236,13 @@ def _write_role(folder, role, sources, description, write, workers):
         part.write_text(json.dumps(description | {"rejected": rejected}), "utf-8")
 
 
-def _write(list_folder, sample_rate, path, offset, source, start):
+def _write(write_samples, sample_rate, source, start):
     """Writes a source to an array; returns its name and why it was left out, or ""."""
     whole = Segment((source,), 0, source.frames)
     try:
-        signal = read_segment(whole, list_folder, sample_rate)
-    except DrawAgain as error:
+        signal = read_segment(whole, "", sample_rate)
+    except Redraw as error:
         return source.name, error.detail
     limited = np.clip(np.round(signal * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
-    # Not by memory map: when the disk is full, that kills the process.
-    with open(path, "r+b") as array:
-        array.seek(offset + 2 * start)
-        array.write(limited.astype(np.int16).tobytes())
+    write_samples(start, limited.astype(np.int16))
     return source.name, ""

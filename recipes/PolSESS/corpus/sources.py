@@ -24,7 +24,7 @@ COLUMNS = (
 )
 
 MAX_CHANNELS = 2
-RATES = (8000, 96000)  # Hz, the lowest and the highest
+SOURCE_RATES = (8000, 96000)  # Hz, the lowest and the highest
 COARSE = ("PCM_S8", "PCM_U8", "ULAW", "ALAW", "DPCM_8", "VOX_ADPCM")  # 8 bits or less
 
 
@@ -156,7 +156,7 @@ def read_header(path):
     ------
     ValueError
         Saying, without the path, why the file is no source: no audio, no samples, more
-        than two channels, 8 bits or less, a rate outside RATES.
+        than two channels, 8 bits or less, a rate outside SOURCE_RATES.
     """
     if not Path(path).is_file():
         raise ValueError("no such file")
@@ -164,7 +164,7 @@ def read_header(path):
         info = soundfile.info(str(path))
     except (RuntimeError, OSError) as error:
         raise ValueError(f"cannot be read as audio ({error})") from error
-    low, high = RATES
+    low, high = SOURCE_RATES
     if not info.frames:
         raise ValueError("has no samples")
     if info.channels > MAX_CHANNELS:

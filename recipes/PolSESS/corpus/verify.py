@@ -7,15 +7,17 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 
+from corpus.layout import MIX, SPEAKERS, STORED
 from corpus.render import FULL_SCALE, LIMIT
 from recipekit.console import progress_bar
 from recipekit.files.workers import worker_pool
 
 PEAK = LIMIT * FULL_SCALE  # of PolSESS' hard limiter, in 16-bit samples
+CLEAN = [layer.name for layer in SPEAKERS]
 MAX_EXAMPLES = 20
 
 
-def verify(data_folder, rows, layers, sample_rate, workers=None):
+def verify(data_folder, rows, sample_rate, workers=None):
     """Checks rate, channels, length, finiteness, sums and copies of clean files.
 
     Arguments
@@ -23,10 +25,8 @@ def verify(data_folder, rows, layers, sample_rate, workers=None):
     data_folder : Path
         The corpus.
     rows : pd.DataFrame
-        A column for each layer with paths relative to data_folder (empty: the row has
-        no such layer), frames (expected samples), segment1 and segment2.
-    layers : sequence of str
-        The layers' columns: mix, s1, s2 and what else sums to the mix.
+        A column for each layer and the mix with paths relative to data_folder (empty:
+        the row has no such layer), frames (expected samples), segment1 and segment2.
     sample_rate : int
         Expected rate in Hz.
     workers : int
@@ -40,16 +40,18 @@ def verify(data_folder, rows, layers, sample_rate, workers=None):
         sound if the partners differ, and a duplicated row of the audit otherwise.
     """
     check = functools.partial(_check_row, data_folder, sample_rate)
-    files = rows[list(layers)].to_dict("records")
+    files = rows[[layer.name for layer in STORED]].to_dict("records")
     with worker_pool(workers) as pool:
         checked = pool.map(check, files, rows["frames"].tolist(), chunksize=16)
         results = list(progress_bar(checked, "verify_audio", len(rows), unit="rec"))
     findings = [finding for found, _ in results for finding in found]
     clean = [
-        {"file": file, "segment": segment, "digest": digests[file]}
-        for row, (_, digests) in zip(rows.itertuples(), results, strict=True)
-        for file, segment in ((row.s1, row.segment1), (row.s2, row.segment2))
-        if file in digests
+        {"file": row[layer.name], "segment": segment, "digest": digests[layer.name]}
+        for row, (_, digests), *segments in zip(
+            files, results, rows["segment1"], rows["segment2"], strict=True
+        )
+        for layer, segment in zip(SPEAKERS, segments, strict=True)
+        if layer.name in digests
     ]
     findings += _find_copies(clean)
     kinds = dict.fromkeys(kind for kind, _, _ in findings)
@@ -61,7 +63,7 @@ def verify(data_folder, rows, layers, sample_rate, workers=None):
 
 
 def _check_row(data_folder, sample_rate, files, frames):
-    """Returns a row's findings (kind, file, text) and its clean files' digests."""
+    """Returns a row's findings (kind, file, text) and digests of its clean layers."""
     findings, samples, digests = [], {}, {}
     for layer, file in files.items():
         if not file:
@@ -79,19 +81,19 @@ def _check_row(data_folder, sample_rate, files, frames):
             findings.append(("length", file, f"{len(audio)} samples, not {frames}"))
         if not np.isfinite(audio).all():
             findings.append(("non_finite", file, "samples that are NaN or infinite"))
-        if layer in ("s1", "s2"):
-            digests[file] = hashlib.sha256(audio.tobytes()).hexdigest()
+        if layer in CLEAN:
+            digests[layer] = hashlib.sha256(audio.tobytes()).hexdigest()
         samples[layer] = audio[:, 0] * FULL_SCALE
     if not findings:
-        error = _sum_error(**samples)
+        error = _sum_error(samples)
         tolerance = len(samples) / 2  # each layer and the mix: rounded by <= 1/2 LSB
         if error > tolerance:
             text = f"the layers miss it by {error:.1f} LSB, allowed {tolerance:.1f}"
-            findings.append(("sum", files["mix"], text))
+            findings.append(("sum", files[MIX.name], text))
     return findings, digests
 
 
-def _sum_error(mix, s1, s2, **background):
+def _sum_error(samples):
     """Returns the largest distance in LSB of a mix from the sum of its layers.
 
     The published generator limits the summed speech, and newer ones may limit the mix,
@@ -100,11 +102,14 @@ def _sum_error(mix, s1, s2, **background):
 
     Arguments
     ---------
-    mix, s1, s2, **background : np.ndarray
-        Samples in units of a 16-bit LSB, shape (time,).
+    samples : dict
+        Of the mix and its layers by name, in units of a 16-bit LSB, shape (time,).
     """
-    background = sum(background.values())
-    speech = s1 + s2
+    mix = samples[MIX.name]
+    speech = sum(samples[name] for name in CLEAN)
+    background = sum(
+        layer for name, layer in samples.items() if name not in (MIX.name, *CLEAN)
+    )
     sums = np.stack([speech, np.clip(speech, -PEAK, PEAK)]) + background
     sums = np.concatenate([sums, np.clip(sums, -PEAK, PEAK)])
     return float(np.abs(sums - mix).min(axis=0).max())

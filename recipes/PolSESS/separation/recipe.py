@@ -8,7 +8,7 @@ from pathlib import Path
 from corpus.locate import find_csv
 from corpus.sources import SUBSETS
 from mixtures.curriculum import Curriculum
-from mixtures.variants import FULL_MIX, TASK_TARGETS, VARIANTS
+from mixtures.variants import FULL_MIX, TASKS, VARIANTS
 from recipekit.recipe import Recipe
 from recipekit.scoring.measures import Measures, Metric
 from recipekit.training.hparams_keys import (
@@ -26,14 +26,14 @@ KINDS = {
     "source_list": OPTIONAL_PATH,
     "embedded_folder": PATH,
     "embedded_items": whole(1),
-    "task": one_of(*TASK_TARGETS),
+    "task": one_of(*TASKS),
     "sample_rate": whole(1000),
     "pack": Kind(
         lambda v: isinstance(v, bool) or TEXT.fits(v), "True, False or a folder"
     ),
     "curricula": Kind(
-        lambda v: isinstance(v, dict) and set(v) >= set(TASK_TARGETS),
-        f"a curriculum for each of {', '.join(TASK_TARGETS)}",
+        lambda v: isinstance(v, dict) and set(v) >= set(TASKS),
+        f"a curriculum for each of {', '.join(TASKS)}",
     ),
     "curriculum": Kind(
         lambda v: isinstance(v, list) and v and all(isinstance(x, dict) for x in v),
@@ -54,7 +54,7 @@ KINDS = {
 }
 FREE_KEYS = (
     *("source_list", "embedded_folder", "embedded_items"),
-    *("strict", "verify_audio", "skip_prep", "pack", "scan_engine"),
+    *("strict", "verify_audio", "pack", "scan_engine"),
 )
 MEASURES = Measures(
     metrics={

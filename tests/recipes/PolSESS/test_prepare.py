@@ -12,8 +12,9 @@ import soundfile as sf
 from speechbrain.dataio.dataio import load_data_csv
 
 import polsess_prepare
-from polsess_prepare import LAYERS, prepare_polsess
+from corpus.layout import REVERBS, STORED
 from polsess_prepare import __file__ as prepare_file
+from polsess_prepare import prepare_polsess
 from tiny_corpus import SPEECH, csv_path, layer_path, plant, read_rows, write_rows
 
 COLUMNS = (
@@ -49,7 +50,9 @@ def test_layers_of_the_manifest_sum_to_its_mix(corpus, prepare, load):
     prepare()
     for row in load("train"):
         mix, *layers = (
-            sf.read(row[name], dtype="int16")[0] for name in LAYERS if row[name]
+            sf.read(row[layer.name], dtype="int16")[0]
+            for layer in STORED
+            if row[layer.name]
         )
         assert len(layers) == (7 if row["indoor"] == "True" else 4)
         assert np.array_equal(mix, np.sum(layers, axis=0))
@@ -215,7 +218,7 @@ def test_missing_cell(corpus, prepare):
         prepare()
 
 
-@pytest.mark.parametrize("column", [c for c, _ in LAYERS.values()][5:])
+@pytest.mark.parametrize("column", [layer.column for layer in REVERBS])
 def test_some_reverbs_only(corpus, prepare, column):
     rows = read_rows(corpus, "train")
     rows.loc[4, column] = "NaN"
@@ -262,17 +265,6 @@ def test_speakers_of_the_provenance_csv_win(corpus, prepare, load):
 
 
 # Keeping, redoing and interrupting
-
-
-def test_skip_prep(corpus, prepare, manifests):
-    with pytest.raises(FileNotFoundError, match="train.csv"):
-        prepare(skip_prep=True)
-    prepare()
-    shutil.rmtree(corpus)
-    prepare(skip_prep=True)
-    (manifests / "val.csv").unlink()
-    with pytest.raises(FileNotFoundError, match="val.csv"):
-        prepare(skip_prep=True)
 
 
 def test_up_to_date_manifests_are_kept(corpus, prepare, caplog, manifests):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 
-from polsess_prepare import LAYERS
+from corpus.layout import STORED
 from recipekit.files import keyed
 
 SUBSETS = ("train", "val", "test")
@@ -157,8 +157,9 @@ def write_rows(corpus, subset, rows):
 
 def layer_path(corpus, subset, row, layer):
     """Returns the file of a row's layer, which is named as in the manifests."""
-    column, folder = LAYERS[layer]
-    return corpus / subset / folder / read_rows(corpus, subset)[column][row]
+    (stored,) = [stored for stored in STORED if stored.name == layer]
+    name = read_rows(corpus, subset)[stored.column][row]
+    return corpus / subset / stored.folder / name
 
 
 def plant(corpus, source, target, columns, swap=False):

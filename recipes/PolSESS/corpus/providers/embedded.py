@@ -68,8 +68,8 @@ def make_sources(
         jobs += _sounds(role, seed)
     make = partial(_make, Path(folder))
     with worker_pool(workers) as pool:
-        made = pool.map(make, jobs, chunksize=8)
-        bar = progress_bar(made, "embedded sources", len(jobs), unit="file")
+        sources = pool.map(make, jobs, chunksize=8)
+        bar = progress_bar(sources, "embedded sources", len(jobs), unit="file")
         return list(bar)
 
 

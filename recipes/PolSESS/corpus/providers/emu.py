@@ -8,7 +8,9 @@ the speaker.
 
 from corpus.providers.download import Download, Found
 
-PATTERN = r"(?P<session>[^/]+)_ses/(?P<bundle>[^/]+)_bndl/(?P=bundle)"
+SESSION = r"(?P<speaker>[^/]+)_ses/"
+PATTERN = rf"{SESSION}(?P<bundle>[^/]+)_bndl/(?P=bundle)"
+SPEAKER = rf"{SESSION}.+"  # in paths of any origin
 LICENCE = "see the page of the collection (CLARIN-PL)"
 
 
@@ -16,6 +18,6 @@ def find(root):
     """Returns the Found recordings of a download."""
     download = Download(root, "SES0005_ses/sent003_bndl/sent003.wav")
     return [
-        Found(path, "speech", "emu", speaker=match["session"], licence=LICENCE)
+        Found(path, "speech", "emu", speaker=match["speaker"], licence=LICENCE)
         for path, match in download.recordings(PATTERN)
     ]

@@ -8,7 +8,7 @@ it and class. Folds do not bind.
 from corpus.providers.download import Download, Found
 from corpus.tables import event_classes
 
-PATTERN = r"(?P<name>[1-5]-(?P<clip>\d+)-[A-Z]-\d+)"
+PATTERN = r"(?P<name>[1-5]-(?P<recording>\d+)-[A-Z]-\d+)"
 LICENCE = "CC BY-NC 3.0"
 
 
@@ -24,7 +24,7 @@ def find(root):
             "event",
             "esc50",
             class_=name if name in event_classes() else "",
-            recording=f"freesound {match['clip']}",
+            recording=f"freesound {match['recording']}",
             licence=LICENCE,
         )
         for path, match in recordings

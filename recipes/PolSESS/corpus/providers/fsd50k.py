@@ -8,7 +8,7 @@ Its evaluation set is for test; how its development set is split does not bind.
 from corpus.providers.download import Download, Found
 from corpus.tables import event_classes
 
-PATTERN = r"(?:FSD50K\.)?(?P<part>dev|eval)_audio/(?P<clip>\d+)"
+PATTERN = r"(?:FSD50K\.)?(?P<part>dev|eval)_audio/(?P<recording>\d+)"
 OFFICIAL = {"dev": "", "eval": "test"}
 # A file with one of them is not used at all: what is heard would be a third voice that
 # is no target. Speech, singing, shouting, whispering, laughing and crying are all below
@@ -30,8 +30,8 @@ def find(root):
             path,
             "event",
             "fsd50k",
-            class_=_classes(labels.get(match["clip"], [])),
-            recording=f"freesound {match['clip']}",
+            class_=_classes(labels.get(match["recording"], [])),
+            recording=f"freesound {match['recording']}",
             licence=LICENCE,
             official=OFFICIAL[match["part"]],
         )

@@ -6,7 +6,9 @@ Interspeech 2020 (https://www.openslr.org/94).
 
 from corpus.providers.download import Download, Found
 
-PATTERN = r"(?P<part>train|dev|test)/audio/(?P<speaker>\d+)/(?P<book>\d+)/[\d_]+"
+# In paths of any origin, such as those of published lists.
+SPEAKER = r"audio/(?P<speaker>\d+)/(?P<book>\d+)/(?P=speaker)_(?P=book)_\d+"
+PATTERN = rf"(?P<part>train|dev|test)/{SPEAKER}"
 OFFICIAL = {"train": "", "dev": "val", "test": "test"}  # train may be split further
 LICENCE = "CC BY 4.0"
 

@@ -5,6 +5,8 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from corpus.providers import (
     emu,
     esc50,
@@ -30,6 +32,39 @@ COLLECTIONS = {
     "esc50": esc50.find,
     "fsd50k": fsd50k.find,
 }
+SPEAKERS = (emu.SPEAKER, mls_polish.SPEAKER)
+RECORDINGS = (tau2019.PATTERN, tut2017.PATTERN, esc50.PATTERN, fsd50k.PATTERN)
+
+
+def speakers_in(paths):
+    """Returns the speakers that paths of speech tell, as speaker or session.
+
+    Arguments
+    ---------
+    paths : pandas.Series
+        Of files of the collections, wherever these were, with ``/``.
+
+    Returns
+    -------
+    pandas.Series
+        Empty texts where a path tells none.
+    """
+    return _first_match(SPEAKERS, "speaker", paths)
+
+
+def recordings_in(paths):
+    """Returns the places or Freesound clips that paths tell, like speakers_in."""
+    return _first_match(RECORDINGS, "recording", paths)
+
+
+def _first_match(patterns, group, paths):
+    """Returns a group of the first pattern that fits each path and has the group."""
+    names = paths.str.replace(r"\.(?:wav|flac)$", "", regex=True)
+    found = pd.Series("", index=paths.index)
+    for pattern in patterns:
+        match = names.str.extract(rf"(?:^|/){pattern}$")[group].fillna("")
+        found = found.where(found != "", match)
+    return found
 
 
 def make_sources(roots, seconds, published=None, max_rejected=0.01, workers=None):

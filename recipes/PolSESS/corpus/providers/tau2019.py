@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from corpus.providers.download import Download, Found
 from corpus.tables import scene_classes
 
-NAME = r"(?P<place>(?P<scene>[a-z_]+)-[a-z]+-\d+)-\d+-\w+"
+NAME = r"(?P<recording>(?P<scene>[a-z_]+)-[a-z]+-\d+)-\d+-\w+"
 PATTERN = rf"(?:(?:audio/)?{NAME}|audio/[^/]+)"
 LICENCE = "non-commercial, Tampere University; see its LICENSE file"
 
@@ -24,19 +24,19 @@ def find(root):
     """
     download = Download(root, "audio/tram-helsinki-276-8412-a.wav")
     recordings = download.recordings(PATTERN)
-    told = {}  # of files with other names: filename, scene_label, identifier, ...
+    listed = {}  # of files with other names: filename, scene_label, identifier, ...
     for name, *cells in filter(any, download.lines("meta.csv")):
         if len(cells) < 2:
             raise ValueError(
                 f"{download.root}: meta.csv, line of {name}: expected file, scene and "
                 "place, separated by tabs"
             )
-        told[PurePosixPath(name).stem] = cells[:2]
+        listed[PurePosixPath(name).stem] = cells[:2]
     found = []
     for path, match in recordings:
-        scene, place = told.get(PurePosixPath(path).stem, ("", ""))
-        if match["place"]:
-            scene, place = match["scene"], match["place"]
+        scene, place = listed.get(PurePosixPath(path).stem, ("", ""))
+        if match["recording"]:
+            scene, place = match["scene"], match["recording"]
         found.append(
             Found(
                 path,

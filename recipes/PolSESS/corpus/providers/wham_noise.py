@@ -24,13 +24,13 @@ def find(root):
     download = Download(root, "wham_noise/tr/20mo010o_2.0092_20da010e_-2.0092.wav")
     recordings = download.recordings(PATTERN)
     parts = sorted({match["part"] for _, match in recordings})
-    told = {
+    listed = {
         row[ID].removesuffix(".wav"): row
         for row in download.rows(COLUMNS, *(f"noise_meta_{part}.csv" for part in parts))
     }
     found = []
     for path, match in recordings:
-        row = told.get(match["name"], {})
+        row = listed.get(match["name"], {})
         level = row.get(LEVEL, "").strip()[:1].lower()  # h or high
         venue = row.get(LOCATION, "").strip()
         found.append(

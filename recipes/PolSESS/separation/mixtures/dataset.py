@@ -2,16 +2,20 @@
 
 import functools
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
 from speechbrain.dataio.dataio import load_data_csv
 
-from mixtures.variants import FULL_MIX, fitting, removed_layers, targets
+from corpus.layout import MIX, STORED
+from mixtures.variants import FULL_MIX, find_task, fitting, removed_layers
 from recipekit.files import keyed
+from recipekit.files.csvs import check_columns
 
 STEP = np.float32(2**-15)  # of 16-bit samples; a power of two, so scaling is exact
+SAMPLED = 32  # rows whose audio is part of a fingerprint
 
 
 def read_manifest(path, data_folder, items=None):
@@ -37,11 +41,9 @@ def read_manifest(path, data_folder, items=None):
         If the manifest is of an older version, or has fewer rows than ``items``.
     """
     table = load_data_csv(str(path), {"data_root": str(data_folder)})
-    if any("sample_rate" not in row for row in table.values()):
-        raise ValueError(
-            f"{path}: no column sample_rate; the manifest is of an older version. "
-            "Remove it, or run once with skip_prep: False"
-        )
+    columns = [*next(iter(table.values()), ())]
+    remedy = "The manifest is of an older version. Prepare the corpus again"
+    check_columns(path, columns, ["sample_rate"], remedy)
     rows = [
         {"id": row_id, **row, "indoor": row["indoor"] == "True"}
         for row_id, row in table.items()
@@ -96,7 +98,7 @@ class MixtureDataset(torch.utils.data.Dataset):
     depend on the epoch, the worker or anything else. Subclasses say which recordings
     there are: ``epoch`` returns an epoch's pairs of index and row, ``open`` a
     recording's row and a function that returns a layer of it by name, in steps of 16
-    bits: int16, or float32.
+    bits: int16, or float32. Their ``fingerprint`` tells these data apart from others.
 
     Arguments
     ---------
@@ -105,7 +107,7 @@ class MixtureDataset(torch.utils.data.Dataset):
     """
 
     def __init__(self, task):
-        self.task, self.targets = task, targets(task)
+        self.task, self.targets = task, find_task(task).sources
 
     def __getitem__(self, key):
         """Returns a mixture [time], its sources [sources, time] and its row."""
@@ -120,10 +122,12 @@ class MixtureDataset(torch.utils.data.Dataset):
             row | {"variant": variant}
             for (row, _), variant in zip(opened, variants, strict=True)
         ]
-        mixes = [layer("mix") for _, layer in opened]
+        mixes = [layer(MIX.name) for _, layer in opened]
         frames = len(mixes[0])
         if any(len(mix) != frames for mix in mixes):
-            lengths = {row["mix"]: len(m) for row, m in zip(rows, mixes, strict=True)}
+            lengths = {
+                row[MIX.name]: len(m) for row, m in zip(rows, mixes, strict=True)
+            }
             raise ValueError(
                 "Recordings of one corpus have one length; these have "
                 f"{lengths} samples. Check the corpus with verify_audio: True"
@@ -142,7 +146,7 @@ class MixtureDataset(torch.utils.data.Dataset):
             samples = read(name)
             if samples.shape != mix.shape:
                 raise ValueError(
-                    f"{row[name]}: {len(samples)} samples, but its mix {row['mix']} "
+                    f"{row[name]}: {len(samples)} samples, but its mix {row[MIX.name]} "
                     f"has {len(mix)}. Check the corpus with verify_audio: True"
                 )
             return samples
@@ -151,9 +155,9 @@ class MixtureDataset(torch.utils.data.Dataset):
         for name in removed_layers(row["variant"], self.task, row["indoor"]):
             mixture -= layer(name)
         for source, (first, *others) in zip(sources, self.targets, strict=True):
-            source[:] = layer(first)
-            for name in others:
-                source += layer(name)
+            source[:] = layer(first.name)
+            for other in others:
+                source += layer(other.name)
         mixture *= STEP
         sources *= STEP
 
@@ -183,8 +187,26 @@ class VariantDataset(MixtureDataset):
         del epoch
         return enumerate(self.rows)
 
+    def fingerprint(self):
+        """Returns what tells its rows apart from those of another or a changed corpus.
+
+        All their names, and the audio of SAMPLED of them: enough to notice a corpus
+        that was made again, in its place or in another, at the cost of reading a few
+        files.
+        """
+        names = [row["id"] for row in self.rows]
+        sampled = set(keyed.shuffled(names, "fingerprint")[:SAMPLED])
+        audio = [
+            keyed.digest(Path(row[layer.name]).read_bytes())
+            for row in self.rows
+            if row["id"] in sampled
+            for layer in STORED
+            if row[layer.name]
+        ]
+        return [names, audio]
+
     def open(self, index):
-        """Returns a row, and what reads its layers."""
+        """Returns a row, and what reads its layers by name."""
         row = self.rows[index]
         if self.pack:
             return row, functools.partial(self.pack.read, index)

@@ -6,15 +6,20 @@ is a function of the seed, its number and the source list alone.
 """
 
 import functools
-from dataclasses import replace
 from pathlib import Path
 
+from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
-from corpus.plan import POLSESS_RULES, MixingRules
-from corpus.render import Renderer
+from corpus.pack import packs_folder
+from corpus.plan import Planner
+from corpus.render import Renderer, read_segment
+from corpus.source_pack import SourcePack, pack_sources
+from corpus.sources import read_sources
 from corpus.tables import scene_classes
 from mixtures.dataset import MixtureDataset
+from polsess_prepare import count_rows
+from recipekit.files import keyed
 
 logger = get_logger(__name__)
 
@@ -22,7 +27,6 @@ logger = get_logger(__name__)
 # worker keeps their transfer functions once used: 64 KB a second of a recording at
 # 8 kHz, which makes 66 MB for recordings of 4 s, twice that at 16 kHz.
 REVERB_BANK = 256
-LAYERS = {"s1": "clean1", "s2": "clean2"}  # the others have one name everywhere
 
 
 class DynamicDataset(MixtureDataset):
@@ -40,18 +44,76 @@ class DynamicDataset(MixtureDataset):
         Rows of an epoch.
     task : str
         SB, EB or ES.
+    drawn_from : list
+        What tells the recordings apart from those of other sources: values with a
+        ``repr`` of their own.
     """
 
-    def __init__(self, planner, read, sample_rate, items, task):
+    def __init__(self, planner, read, sample_rate, items, task, drawn_from=()):
         super().__init__(task)
         self.planner, self.read, self.sample_rate = planner, read, sample_rate
-        self.items = items
+        self.items, self.drawn_from = items, drawn_from
         self.unreadable = {""}  # sources that were warned of; "": none was to blame
+
+    @classmethod
+    def from_hparams(cls, hparams, data_folder, held_out):
+        """Makes the training dataset of a run from the corpus' training sources.
+
+        Arguments
+        ---------
+        hparams : dict
+        data_folder : str or Path
+            The corpus, which holds the source list unless ``source_list`` does.
+        held_out : list of dict
+            The rows of validation and test, whose length the recordings get.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no source list.
+        ValueError
+            If it does not suffice, or train_items is not valid.
+        """
+        source_list, rate = (
+            find_source_list(hparams, data_folder),
+            hparams["sample_rate"],
+        )
+        sources = [s for s in read_sources(source_list) if s.subset == "train"]
+        _warn_of_leaks(sources, held_out, source_list)
+        planner = Planner(
+            sources,
+            "train",
+            float(held_out[0]["duration"]),
+            hparams["seed"],
+            hparams["mixing_rules"],
+            REVERB_BANK,
+        )
+        listed = [(s.name, s.frames, s.class_, s.speaker) for s in sources]
+        digest = keyed.digest(listed)
+        packed = bool(hparams["pack"])
+        if packed:
+            packs = packs_folder(hparams["pack"], data_folder)
+            folder = packs / f"sources-{digest[:8]}"
+            run_on_main(pack_sources, args=(folder, sources, rate))
+            read = SourcePack(folder, sources, rate).read
+        else:
+            read = functools.partial(
+                read_segment, folder=source_list.parent, sample_rate=rate
+            )
+        items = _count_items(hparams["train_items"], data_folder)
+        logger.info(
+            f"Mixing on the fly: {items} new recordings an epoch, of "
+            f"{len(planner.speaker_names)} speakers and {len(planner.scene_classes)} "
+            f"scene classes of {source_list}"
+        )
+        # Packed samples are not quite those of the files.
+        drawn_from = [items, packed, digest]
+        return cls(planner, read, rate, items, hparams["task"], drawn_from)
 
     @functools.cached_property
     def renderer(self):
-        """What renders; its kept reverbs are this process' own."""
-        settings = self.planner.rules.responses or 1
+        """What renders; the reverbs that it keeps are this process' own."""
+        settings = self.planner.reverb_settings or 1
         kept = settings * len(self.planner.scene_classes)
         return Renderer(self.read, self.sample_rate, kept)
 
@@ -66,15 +128,18 @@ class DynamicDataset(MixtureDataset):
         first = (epoch - 1) * self.items
         return [(index, self.row(index)) for index in range(first, first + self.items)]
 
+    def fingerprint(self):
+        """Returns what tells its recordings apart from those of other sources."""
+        return self.drawn_from
+
     def open(self, index):
-        """Renders a row; returns it, and what returns its layers."""
-        made = self.renderer.render_row(self.planner, index)
-        for _, name, detail in made.redraws:
+        """Renders a row; returns it, and what returns its layers by name."""
+        recording = self.renderer.render_row(self.planner, index)
+        for _, name, detail in recording.redraws:
             if name not in self.unreadable:
                 self.unreadable.add(name)
                 logger.warning(f"{name}: {detail}. It is left out")
-        layers = made.layers
-        return self.row(index), lambda name: layers[LAYERS.get(name, name)]
+        return self.row(index), recording.layers.__getitem__
 
     def row(self, index):
         """Returns what is known of a row without rendering it."""
@@ -83,56 +148,13 @@ class DynamicDataset(MixtureDataset):
         return {"id": str(index), "indoor": indoor, "scene_class": scene_class}
 
 
-def mixing_rules(hparams):
-    """Returns the MixingRules that hparams ask for, without a reverb bank.
-
-    Raises
-    ------
-    ValueError
-        Naming the key that is wrong, or that needs dynamic_mixing.
-    """
-    rules = {
-        "speeds": hparams["speeds"],
-        "ssr_range": hparams["ssr_range"],
-        "scene_offset_range": hparams["scene_offset_range"],
-        "gain_range": hparams["gain_range"],
-    }
-    for key, value in rules.items():
-        default = list(getattr(POLSESS_RULES, key))
-        if not isinstance(value, list):
-            raise ValueError(f"{key} {value!r}: expected a list such as {default}")
-        if value != default and not hparams["dynamic_mixing"]:
-            raise ValueError(
-                f"{key} {value}: needs dynamic_mixing: True; a corpus on disk is as it "
-                "was made"
-            )
-    if hparams["source_list"] and not hparams["dynamic_mixing"]:
-        raise ValueError(
-            f"source_list {hparams['source_list']}: needs dynamic_mixing: True"
-        )
-    return MixingRules(**{key: tuple(value) for key, value in rules.items()})
-
-
-def with_bank(rules, used):
-    """Returns rules whose rows draw from REVERB_BANK settings at least.
-
-    Arguments
-    ---------
-    rules : MixingRules
-    used : list of str
-        The scene classes that rows draw from.
-    """
-    indoor = sum(scene_classes()[name].indoor for name in used)
-    return replace(rules, responses=-(-REVERB_BANK // max(1, indoor)))
-
-
 def find_source_list(hparams, data_folder):
     """Returns the path of the source list to mix from.
 
     Raises
     ------
     FileNotFoundError
-        Saying what to do, if there is none.
+        If there is none, saying what to do.
     """
     path = Path(hparams["source_list"] or Path(data_folder, "sources.csv"))
     if not path.is_file():
@@ -142,3 +164,29 @@ def find_source_list(hparams, data_folder):
             "with the columns path, role, subset, class, speaker, source"
         )
     return path
+
+
+def _count_items(train_items, data_folder):
+    """Returns the rows of an epoch; None: as many as the corpus has for training."""
+    if train_items is None:
+        try:
+            train_items = count_rows(data_folder, "train")
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"train_items: null, for as many as {data_folder} has, but it has no "
+                "training rows. Say how many are to be mixed for an epoch"
+            ) from error
+    if train_items < 1:
+        raise ValueError(f"train_items: {train_items}, expected 1 or more, or null")
+    return train_items
+
+
+def _warn_of_leaks(sources, held_out, source_list):
+    """Warns of speakers to train on who are in validation or test."""
+    trained = {source.speaker for source in sources} - {""}
+    tested = {row[name] for row in held_out for name in ("speaker1", "speaker2")}
+    if shared := sorted(trained & tested):
+        logger.warning(
+            f"{len(shared)} speakers of {source_list} are in validation or test, too, "
+            f"e.g. {shared[0]}: scores will mean less than they seem to"
+        )

@@ -1,6 +1,6 @@
-"""From hparams to datasets: finds or makes the corpus, prepares it, and its sources."""
+"""From hparams to datasets: finds the corpus or makes one, prepares it, opens it."""
 
-import functools
+from dataclasses import fields
 from pathlib import Path
 
 from speechbrain.utils.distributed import infer_device, run_on_main
@@ -8,30 +8,22 @@ from speechbrain.utils.logger import get_logger
 
 from corpus.build import CorpusSettings, build_corpus
 from corpus.pack import Pack, packs_folder
-from corpus.plan import Planner
+from corpus.plan import MixingRules
 from corpus.providers.embedded import make_sources
-from corpus.render import read_segment
-from corpus.source_pack import SourcePack, pack_sources
-from corpus.sources import SUBSETS, read_sources
+from corpus.sources import SUBSETS
 from mixtures.curriculum import Curriculum
 from mixtures.dataset import VariantDataset, read_manifest
-from mixtures.dynamic import (
-    DynamicDataset,
-    find_source_list,
-    mixing_rules,
-    with_bank,
-)
-from mixtures.variants import ENHANCEMENT
-from polsess_prepare import LAYERS, count_rows, prepare_polsess
+from mixtures.dynamic import DynamicDataset
+from mixtures.variants import find_task
+from polsess_prepare import prepare_polsess
 from recipekit.files import keyed
 from recipekit.files.locks import hold
 
 logger = get_logger(__name__)
-SAMPLED = 32  # rows of a subset whose audio is part of its fingerprint
 
 
 def check_hparams(hparams, device):
-    """Checks what no key can be told by itself, before any work begins.
+    """Checks what depends on several keys or on this machine, before any work begins.
 
     Arguments
     ---------
@@ -47,12 +39,13 @@ def check_hparams(hparams, device):
     """
     curriculum = Curriculum(hparams["curriculum"])
     task = hparams["task"]
-    if task in ENHANCEMENT and any("C" in s["variants"] for s in curriculum.stages):
+    clean = any("C" in stage["variants"] for stage in curriculum.stages)
+    if clean and find_task(task).enhancement:
         logger.warning(
             f"curriculum: with task {task} a mixture of variant C is its own target, "
             "from which nothing can be learnt"
         )
-    mixing_rules(hparams)
+    check_mixing(hparams)
     if hparams["precision"] == "fp16" and "cuda" not in (device or infer_device()):
         raise ValueError("precision: fp16 needs a GPU; expected fp32 or bf16 on a CPU")
     if hparams["data_folder"] and not Path(hparams["data_folder"]).is_dir():
@@ -65,6 +58,35 @@ def check_hparams(hparams, device):
         there = next(path for path in (folder, *folder.parents) if path.exists())
         if not there.is_dir():
             raise ValueError(f"{key}: {there} is a file, expected a folder or no file")
+
+
+def check_mixing(hparams):
+    """Checks the keys of mixing on the fly.
+
+    Arguments
+    ---------
+    hparams : dict
+        The plain values.
+
+    Raises
+    ------
+    ValueError
+        Naming the key that is not valid, or that needs dynamic_mixing.
+    """
+    keys = [field.name for field in fields(MixingRules)]
+    rules, default = MixingRules(**{key: hparams[key] for key in keys}), MixingRules()
+    if hparams["dynamic_mixing"]:
+        return
+    for key in keys:
+        if getattr(rules, key) != getattr(default, key):
+            raise ValueError(
+                f"{key} {hparams[key]}: needs dynamic_mixing: True; a corpus on disk "
+                "is as it was made"
+            )
+    if hparams["source_list"]:
+        raise ValueError(
+            f"source_list {hparams['source_list']}: needs dynamic_mixing: True"
+        )
 
 
 def find_corpus(hparams):
@@ -102,10 +124,9 @@ def make_datasets(hparams, data_folder):
     -------
     datasets : dict
         Of train, val and test by name.
-    fingerprint : str
-        Tells runs on other data apart, wherever the data are.
+    rows_digest : str
+        Tells runs that train or validate on other data apart, wherever the data are.
     """
-    rules = mixing_rules(hparams)
     dynamic = hparams["dynamic_mixing"]
     fixed = SUBSETS[1:] if dynamic else SUBSETS
     run_on_main(
@@ -116,48 +137,20 @@ def make_datasets(hparams, data_folder):
             "sample_rate": hparams["sample_rate"],
             "strict": hparams["strict"],
             "verify_audio": hparams["verify_audio"],
-            "skip_prep": hparams["skip_prep"],
             "pack": hparams["pack"],
             "subsets": fixed,
         },
     )
-    datasets = {
-        subset: _fixed_dataset(hparams, data_folder, subset) for subset in fixed
-    }
-    held_out = fingerprint(datasets["val"].rows)
+    datasets = {subset: _open_subset(hparams, data_folder, subset) for subset in fixed}
     if dynamic:
-        datasets["train"], trained_on = _dynamic_dataset(
-            hparams, data_folder, rules, [*datasets["val"].rows, *datasets["test"].rows]
-        )
-    else:
-        trained_on = fingerprint(datasets["train"].rows)
-    return datasets, keyed.digest([trained_on, held_out])
+        held_out = [*datasets["val"].rows, *datasets["test"].rows]
+        datasets["train"] = DynamicDataset.from_hparams(hparams, data_folder, held_out)
+    digested = [datasets[subset].fingerprint() for subset in ("train", "val")]
+    return datasets, keyed.digest(digested)
 
 
-def fingerprint(rows):
-    """Returns what tells rows apart from those of another or a changed corpus.
-
-    All their names, and the audio of SAMPLED of them: enough to notice a corpus that
-    was made again, in its place or in another, at the cost of reading a few files.
-
-    Arguments
-    ---------
-    rows : list of dict
-        From read_manifest.
-    """
-    names = [row["id"] for row in rows]
-    chosen = set(keyed.shuffled(names, "fingerprint")[:SAMPLED])
-    audio = [
-        keyed.digest(Path(row[layer]).read_bytes())
-        for row in rows
-        if row["id"] in chosen
-        for layer in LAYERS
-        if row[layer]
-    ]
-    return [names, audio]
-
-
-def _fixed_dataset(hparams, data_folder, subset):
+def _open_subset(hparams, data_folder, subset):
+    """Returns the VariantDataset of a subset that was prepared."""
     manifest = Path(hparams["save_folder"]) / f"{subset}.csv"
     items = hparams["train_items"] if subset == "train" else None
     rows = read_manifest(manifest, data_folder, items)
@@ -166,54 +159,3 @@ def _fixed_dataset(hparams, data_folder, subset):
         folder = packs_folder(hparams["pack"], data_folder) / subset
         pack = Pack(folder, manifest, rows)
     return VariantDataset(rows, hparams["task"], pack)
-
-
-def _dynamic_dataset(hparams, data_folder, rules, held_out):
-    """Returns the training dataset and what tells it apart from others."""
-    source_list, rate = find_source_list(hparams, data_folder), hparams["sample_rate"]
-    sources = [s for s in read_sources(source_list) if s.subset == "train"]
-    _warn_of_leaks(sources, held_out, source_list)
-    seconds, seed = float(held_out[0]["duration"]), hparams["seed"]
-    planner = Planner(sources, "train", seconds, seed, rules)
-    planner.rules = with_bank(rules, planner.scene_classes)
-    # Packed samples are not quite those of the files.
-    packed = bool(hparams["pack"])
-    drawn_from = keyed.digest(
-        [(s.name, s.frames, s.class_, s.speaker) for s in sources]
-    )
-    read = functools.partial(read_segment, folder="", sample_rate=rate)
-    if packed:
-        folder = (
-            packs_folder(hparams["pack"], data_folder) / f"sources-{drawn_from[:8]}"
-        )
-        run_on_main(pack_sources, args=(folder, sources, "", rate))
-        read = SourcePack(folder, sources, rate).read
-    items = hparams["train_items"]
-    if items is None:
-        try:
-            items = count_rows(data_folder, "train")
-        except FileNotFoundError as error:
-            raise ValueError(
-                f"train_items: null, for as many as {data_folder} has, but it has no "
-                "training rows. Say how many are to be mixed for an epoch"
-            ) from error
-    if items < 1:
-        raise ValueError(f"train_items: {items}, expected 1 or more, or null")
-    logger.info(
-        f"Mixing on the fly: {items} new recordings an epoch, of "
-        f"{len(planner.speaker_names)} speakers and {len(planner.scene_classes)} scene "
-        f"classes of {source_list}"
-    )
-    dataset = DynamicDataset(planner, read, rate, items, hparams["task"])
-    return dataset, [items, packed, drawn_from]
-
-
-def _warn_of_leaks(sources, held_out, source_list):
-    """Warns of speakers to train on who are in validation or test."""
-    trained = {source.speaker for source in sources} - {""}
-    tested = {row[name] for row in held_out for name in ("speaker1", "speaker2")}
-    if shared := sorted(trained & tested):
-        logger.warning(
-            f"{len(shared)} speakers of {source_list} are in validation or test, too, "
-            f"e.g. {shared[0]}: scores will mean less than they seem to"
-        )

@@ -5,52 +5,61 @@ is made from the mix by subtracting layers. Letters name what is KEPT of the
 background: S the scene, E the event (with its reverb), R the speakers' reverb.
 """
 
-# Layers as columns of the manifests, and what has to go for each letter to be absent.
+from dataclasses import dataclass
+
+from corpus.layout import EV_REVERB, EVENT, S1, S2, SCENE, SP1_REVERB, SP2_REVERB
+
+# What has to go for each letter to be absent.
 LETTER_LAYERS = {
-    "S": ("scene",),
-    "E": ("event", "ev_reverb"),
-    "R": ("sp1_reverb", "sp2_reverb"),
+    "S": (SCENE,),
+    "E": (EVENT, EV_REVERB),
+    "R": (SP1_REVERB, SP2_REVERB),
 }
-REVERB_LAYERS = ("sp1_reverb", "sp2_reverb", "ev_reverb")  # indoor rows only
 
 INDOOR_VARIANTS = ("SER", "SR", "ER", "R", "C")
 OUTDOOR_VARIANTS = ("SE", "S", "E", "C")
 VARIANTS = ("SER", "SE", "SR", "S", "ER", "E", "R", "C")
 FULL_MIX = ("SER", "SE")
 
-TASK_TARGETS = {
-    "SB": (("s1",), ("s2",)),  # separate both
-    "EB": (("s1", "s2"),),  # enhance both: their sum
-    "ES": (("s1",),),  # enhance a single speaker
-}
-ENHANCEMENT = ("EB", "ES")  # a mixture of variant C is its own target
 
-
-def targets(task):
-    """Returns the target sources of a task, each a tuple of layers to be summed.
+@dataclass(frozen=True)
+class Task:
+    """What a model is to make of a mixture.
 
     Arguments
     ---------
-    task : str
-        SB (separate both), EB (enhance both) or ES (enhance single).
-
-    Returns
-    -------
-    tuple of tuples of str
-
-    Raises
-    ------
-    ValueError
-        If the task is unknown.
+    sources : tuple of tuple of Layer
+        Its target sources, each the sum of some layers.
+    unheard : tuple of Layer
+        What no mixture of the task holds.
+    enhancement : bool
+        Whether the target is what a mixture of variant C already is.
     """
-    if task not in TASK_TARGETS:
-        raise ValueError(f"task: {task!r} is not one of {', '.join(TASK_TARGETS)}")
-    return TASK_TARGETS[task]
+
+    sources: tuple
+    unheard: tuple = ()
+    enhancement: bool = False
+
+
+TASKS = {
+    "SB": Task(sources=((S1,), (S2,))),  # separate both
+    "EB": Task(sources=((S1, S2),), enhancement=True),  # enhance both: their sum
+    "ES": Task(  # enhance a single speaker
+        sources=((S1,),), unheard=(S2, SP2_REVERB), enhancement=True
+    ),
+}
+
+
+def find_task(name):
+    """Returns the Task of a name; raises ValueError if there is none."""
+    if name not in TASKS:
+        raise ValueError(f"task: {name!r} is not one of {', '.join(TASKS)}")
+    return TASKS[name]
 
 
 def num_sources(task):
-    """Returns how many sources the model of a task puts out."""
-    return len(targets(task))
+    """Returns how many sources the model of a task, given by its name, puts out."""
+    return len(find_task(task).sources)
 
 
 def fitting(indoor):
@@ -66,14 +75,14 @@ def removed_layers(variant, task, indoor):
     variant : str
         One of VARIANTS that fits the row.
     task : str
-        SB, EB or ES; ES takes the second speaker and its reverb out as well.
+        SB, EB or ES.
     indoor : bool
         Whether the row has reverb layers.
 
     Returns
     -------
     tuple of str
-        Manifest columns, each at most once.
+        Names of layers, each at most once.
     """
     if variant not in fitting(indoor):
         where = "indoor" if indoor else "outdoor"
@@ -88,6 +97,9 @@ def removed_layers(variant, task, indoor):
         if letter not in letters
         for layer in layers
     ]
-    if task == "ES":
-        removed += ["s2"] + ["sp2_reverb"] * ("sp2_reverb" not in removed)
-    return tuple(layer for layer in removed if indoor or layer not in REVERB_LAYERS)
+    removed += find_task(task).unheard
+    return tuple(
+        layer.name
+        for layer in dict.fromkeys(removed)
+        if indoor or not layer.indoor_only
+    )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from corpus import source_pack
 from corpus.plan import Segment
-from corpus.render import DrawAgain, read_segment
+from corpus.render import Redraw, read_segment
 from corpus.source_pack import SourcePack, pack_sources
 from corpus.sources import Source
 
@@ -28,10 +28,20 @@ def tone(rate, seconds, pitch=500.0, start=0):
 
 
 def write(folder, name, samples, rate, role="speech", **fields):
-    """Writes a file and returns its Source, with a relative path."""
+    """Writes a file and returns its Source."""
     soundfile.write(folder / name, samples, rate, **fields)
     class_ = {"speech": "", "scene": "park", "event": "Bark"}[role]
-    return Source(name, role, "train", class_, "", "test", rate, len(samples))
+    return Source(
+        str(folder / name),
+        role,
+        "train",
+        class_,
+        "",
+        "test",
+        rate,
+        len(samples),
+        name=name,
+    )
 
 
 @pytest.fixture
@@ -53,7 +63,7 @@ def sources(folder):
 
 @pytest.fixture
 def pack(folder, sources):
-    pack_sources(folder / "pack", sources, folder, RATE, workers=1)
+    pack_sources(folder / "pack", sources, RATE, workers=1)
     return SourcePack(folder / "pack", sources, RATE)
 
 
@@ -83,7 +93,7 @@ def test_another_rate_differs_by_rounding_away_from_the_edges(folder, sources, p
 def test_channels_are_mixed_and_samples_rounded_and_limited(folder):
     samples = np.random.default_rng(0).uniform(-1.2, 1.2, (500, 2))
     source = write(folder, "x.wav", samples, RATE, subtype="FLOAT")
-    pack_sources(folder / "pack", [source], folder, RATE, workers=1)
+    pack_sources(folder / "pack", [source], RATE, workers=1)
     pack = SourcePack(folder / "pack", [source], RATE)
     wanted = np.clip(samples.mean(axis=1), -1, 1 - LSB)
     assert abs(pack.read(Segment((source,), 0, 500)) - wanted).max() <= 0.51 * LSB
@@ -94,7 +104,7 @@ def many_rates(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rates")
     rates = (8000, 11025, 16000, 44100, 48000)
     sources = [write(folder, f"{r}.wav", tone(r, 0.3123), r) for r in rates]
-    pack_sources(folder / "pack", sources, folder, RATE, workers=1)
+    pack_sources(folder / "pack", sources, RATE, workers=1)
     return folder, sources, SourcePack(folder / "pack", sources, RATE)
 
 
@@ -119,7 +129,7 @@ def test_the_length_is_right_where_files_end_between_samples(folder):
         write(folder, name, tone(16000, 0.5)[:6001], 16000)
         for name in ("x.wav", "y.wav")
     )
-    pack_sources(folder / "pack", clips, folder, RATE, workers=1)
+    pack_sources(folder / "pack", clips, RATE, workers=1)
     segment = Segment(clips, 0, 12002)
     packed = SourcePack(folder / "pack", clips, RATE).read(segment)
     read = read_segment(segment, folder, RATE)
@@ -140,7 +150,7 @@ def test_nothing_is_written_when_the_pack_is_current(folder, sources, pack):
         return {path: path.stat().st_mtime_ns for path in pack.folder.iterdir()}
 
     before = times()
-    pack_sources(pack.folder, sources, folder, RATE, workers=1)
+    pack_sources(pack.folder, sources, RATE, workers=1)
     assert times() == before
 
 
@@ -161,7 +171,7 @@ def test_what_changed_is_packed_anew(folder, sources, pack, change):
     if change != "time":
         with pytest.raises(ValueError, match="speech sources in it are not those"):
             SourcePack(pack.folder, sources, rate)
-    pack_sources(pack.folder, sources, folder, rate, workers=1)
+    pack_sources(pack.folder, sources, rate, workers=1)
     anew = SourcePack(pack.folder, sources, rate)
     segment = Segment((sources[0],), 10, 100)
     samples, read = anew.read(segment), read_segment(segment, folder, rate)
@@ -170,7 +180,7 @@ def test_what_changed_is_packed_anew(folder, sources, pack, change):
     else:
         assert np.array_equal(samples, read)
     assert (kept.stat().st_mtime_ns == before) == (change != "rate")
-    with pytest.raises(ValueError, match="packed anew since this run began"):
+    with pytest.raises(ValueError, match="packed again since this run began"):
         pack.read(segment)
 
 
@@ -182,12 +192,12 @@ def test_an_interrupted_pack_is_gone_on_with(folder, sources, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(source_pack, "_write_role", interrupted)
-        pack_sources(folder / "pack", sources, folder, RATE, workers=1)
+        pack_sources(folder / "pack", sources, RATE, workers=1)
     with pytest.raises(FileNotFoundError, match="scene.json does not exist"):
         SourcePack(folder / "pack", sources, RATE)
     before = (folder / "pack" / "speech.npy").stat().st_mtime_ns
     (folder / "pack" / "scene.npy").write_bytes(b"without a description")
-    pack_sources(folder / "pack", sources, folder, RATE, workers=1)
+    pack_sources(folder / "pack", sources, RATE, workers=1)
     assert (folder / "pack" / "speech.npy").stat().st_mtime_ns == before
     segment = Segment((sources[2],), 5, 100)
     read = SourcePack(folder / "pack", sources, RATE).read(segment)
@@ -198,9 +208,9 @@ def test_an_interrupted_pack_is_gone_on_with(folder, sources, monkeypatch):
 def test_what_cannot_be_decoded_is_left_out_and_drawn_again(folder, sources, workers):
     whole = (folder / "b.flac").read_bytes()
     (folder / "b.flac").write_bytes(whole[: len(whole) // 2])
-    pack_sources(folder / "pack", sources, folder, RATE, workers)
+    pack_sources(folder / "pack", sources, RATE, workers)
     pack = SourcePack(folder / "pack", sources, RATE)
-    with pytest.raises(DrawAgain) as error:
+    with pytest.raises(Redraw) as error:
         pack.read(Segment((sources[1],), 0, 100))
     assert (error.value.reason, error.value.name) == ("unreadable", "b.flac")
     for source in (sources[0], sources[2]):
@@ -212,7 +222,7 @@ def test_what_cannot_be_decoded_is_left_out_and_drawn_again(folder, sources, wor
 def test_a_file_that_is_not_there_is_named(folder, sources):
     (folder / "a.wav").unlink()
     with pytest.raises(ValueError, match="a.wav: cannot be read .* take its row out"):
-        pack_sources(folder / "pack", sources, folder, RATE, workers=1)
+        pack_sources(folder / "pack", sources, RATE, workers=1)
     assert not list((folder / "pack").glob("*.npy*"))
 
 
@@ -220,7 +230,7 @@ def test_a_disk_that_is_too_small_is_noticed_before(folder, sources, monkeypatch
     usage = namedtuple("usage", "free")(40_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OSError, match="packing takes 64.0kB, but 40.0kB are free"):
-        pack_sources(folder / "pack", sources, folder, RATE, workers=1)
+        pack_sources(folder / "pack", sources, RATE, workers=1)
     assert not list((folder / "pack").glob("*.npy*"))
 
 

@@ -7,10 +7,11 @@ import soundfile
 import torch
 from torch.utils.data import DataLoader
 
+from corpus.layout import STORED
 from corpus.pack import Pack
 from mixtures.dataset import VariantDataset, collate, read_manifest
-from mixtures.variants import TASK_TARGETS, removed_layers
-from polsess_prepare import LAYERS, prepare_polsess
+from mixtures.variants import TASKS, removed_layers
+from polsess_prepare import prepare_polsess
 from tiny_corpus import write_corpus
 
 
@@ -45,12 +46,14 @@ def expected(row, task, variant):
     mixture = read(row, "mix")
     for name in removed_layers(variant, task, row["indoor"]):
         mixture -= read(row, name)
-    groups = TASK_TARGETS[task]
-    return mixture, np.stack([sum(read(row, n) for n in group) for group in groups])
+    sources = TASKS[task].sources
+    return mixture, np.stack(
+        [sum(read(row, layer.name) for layer in layers) for layers in sources]
+    )
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("task", TASK_TARGETS)
+@pytest.mark.parametrize("task", TASKS)
 def test_every_variant_is_the_same_to_the_bit(rows, pack, task, packed):
     dataset = VariantDataset(rows, task, pack if packed else None)
     keys = dataset.pairs(per_variant=True)
@@ -93,7 +96,9 @@ def test_worker_processes_give_the_same_batches(rows, pack, context, workers):
 
 
 def test_packed_rows_need_no_wavs(rows, pack, tmp_path):
-    gone = [row | {name: str(tmp_path / "gone") for name in LAYERS} for row in rows]
+    gone = [
+        row | {layer.name: str(tmp_path / "gone") for layer in STORED} for row in rows
+    ]
     mixture, *_ = VariantDataset(gone, "SB", pack)[2, "SER"]
     assert np.array_equal(mixture, read(rows[2], "mix"))
 
@@ -141,5 +146,7 @@ def test_recordings_of_different_lengths_are_named(rows, tmp_path):
 def test_manifest_of_an_older_version_is_refused(manifest, corpus, tmp_path):
     table = pd.read_csv(manifest, dtype=str).drop(columns="sample_rate")
     table.to_csv(tmp_path / "train.csv", index=False)
-    with pytest.raises(ValueError, match="train.csv: no column sample_rate; .*older"):
+    with pytest.raises(
+        ValueError, match="train.csv: lacks the columns sample_rate; .*older"
+    ):
         read_manifest(tmp_path / "train.csv", corpus)

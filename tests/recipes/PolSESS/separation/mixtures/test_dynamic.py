@@ -3,12 +3,13 @@
 import functools
 import shutil
 import signal
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import soundfile
-from tiny_run import arguments, assert_same, last_checkpoint, load, run
+from ruamel.yaml import YAML
+from tiny_run import HPARAMS, arguments, assert_same, last_checkpoint, load, run
 from torch.utils.data import DataLoader
 
 from corpus.build import CorpusSettings, build_corpus
@@ -21,13 +22,14 @@ from corpus.sources import read_sources, write_sources
 from mixtures import preparation
 from mixtures.curriculum import Curriculum
 from mixtures.dataset import EpochSampler, VariantDataset, collate, read_manifest
-from mixtures.dynamic import DynamicDataset, mixing_rules, with_bank
-from mixtures.variants import TASK_TARGETS
+from mixtures.dynamic import REVERB_BANK, DynamicDataset
+from mixtures.variants import TASKS
 from polsess_prepare import prepare_polsess
 from tiny_corpus import write_corpus
 from tiny_sources import RATE, write_folder
 
 ROWS, SEED, SECONDS = 12, 3, 0.5
+RULES = [field.name for field in fields(MixingRules)]
 
 
 def listed(path):
@@ -60,24 +62,23 @@ def rows(corpus, tmp_path_factory):
 @pytest.fixture(scope="module")
 def pack(corpus):
     sources = listed(corpus / "sources.csv")
-    pack_sources(corpus / "pack", sources, corpus, RATE, workers=1)
+    pack_sources(corpus / "pack", sources, RATE, workers=1)
     return SourcePack(corpus / "pack", sources, RATE)
 
 
-def make(corpus, task="SB", pack=None, seed=SEED, **rules):
+def make(corpus, task="SB", pack=None, seed=SEED, bank=None, **rules):
     sources = listed(corpus / "sources.csv")
-    planner = Planner(sources, "train", SECONDS, seed, MixingRules(**rules))
+    planner = Planner(sources, "train", SECONDS, seed, MixingRules(**rules), bank)
     read = functools.partial(read_segment, folder=corpus, sample_rate=RATE)
     return DynamicDataset(planner, pack.read if pack else read, RATE, ROWS, task)
 
 
 def with_reverb_bank(corpus, **settings):
-    rules = with_bank(MixingRules(), make(corpus).planner.scene_classes)
-    return make(corpus, responses=rules.responses, **settings)
+    return make(corpus, bank=REVERB_BANK, **settings)
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("task", TASK_TARGETS)
+@pytest.mark.parametrize("task", TASKS)
 def test_rows_are_those_of_the_corpus_of_that_seed_to_the_bit(
     corpus, rows, pack, task, packed
 ):
@@ -179,7 +180,7 @@ def test_bank_reverb_is_the_plates_own(corpus):
             continue
         setting = settings_of(made.plan.plates[0])
         met[setting] = met.get(setting, 0) + 1
-        wet = plate_reverb(made.layers["clean1"], made.plan.plates[0], RATE)
+        wet = plate_reverb(made.layers["s1"], made.plan.plates[0], RATE)
         assert abs(wet - made.layers["sp1_reverb"]).max() < 3  # steps of 16 bits
     assert max(met.values()) > 1  # some were applied again
     kept = dataset.renderer.transfer.cache_info()
@@ -200,10 +201,10 @@ def test_realised_levels_are_those_asked_for(corpus):
     ratios = set()
     for row in range(ROWS):
         made, layers = layers_of(dataset, row)
-        ssr = db(rms(layers["clean1"]) / rms(layers["clean2"]))
+        ssr = db(rms(layers["s1"]) / rms(layers["s2"]))
         assert ssr == pytest.approx(made.plan.ssr, abs=0.01)
         ratios.add(round(ssr))
-        speech = rms(layers["clean1"] + layers["clean2"])
+        speech = rms(layers["s1"] + layers["s2"])
         offset = db(rms(layers["scene"]) / speech)
         assert -3.01 < offset < -1.99
     assert ratios == {8, 9, 10}
@@ -214,7 +215,7 @@ def test_gain_amplifies_speakers_and_scene_but_not_the_event(corpus):
     for row in range(ROWS):
         (first, before), (second, after) = (layers_of(d, row) for d in (plain, louder))
         assert not first.redraws and not second.redraws
-        for name in ("clean1", "clean2", "scene"):
+        for name in ("s1", "s2", "scene"):
             gain = db(rms(after[name]) / rms(before[name]))
             assert gain == pytest.approx(6.0, abs=0.01)
         assert np.array_equal(after["event"], before["event"])
@@ -232,13 +233,13 @@ def test_speed_raises_a_tone_by_its_ratio(tmp_path, speed, packed):
     pack = None
     if packed:
         sources = listed(tmp_path / "sources.csv")
-        pack_sources(tmp_path / "pack", sources, tmp_path, RATE, workers=1)
+        pack_sources(tmp_path / "pack", sources, RATE, workers=1)
         pack = SourcePack(tmp_path / "pack", sources, RATE)
     dataset = make(tmp_path, pack=pack, speeds=(speed,))
     time = np.arange(round(SECONDS * RATE)) / RATE
     for row in range(3):
         _, layers = layers_of(dataset, row)
-        for name in ("clean1", "clean2"):
+        for name in ("s1", "s2"):
             carrier = np.exp(-2j * np.pi * 500 * speed / 100 * time)
             amplitude = 2 * abs(np.mean(layers[name] * carrier))
             assert amplitude == pytest.approx(np.sqrt(2) * rms(layers[name]), rel=0.01)
@@ -345,9 +346,20 @@ def test_a_list_with_speakers_of_the_test_is_warned_of(corpus, tmp_path, caplog)
     ],
 )
 def test_wrong_keys_are_named(corpus, tmp_path, changes, message):
-    hparams = load(corpus, tmp_path, **changes)
+    hparams = load(corpus, tmp_path) | changes
     with pytest.raises(ValueError, match=message):
-        mixing_rules(hparams)
+        preparation.check_mixing(hparams)
+
+
+@pytest.mark.parametrize("path", HPARAMS.parent.glob("*.yaml"), ids=lambda p: p.stem)
+def test_every_hparams_file_mixes_by_the_rules_of_polsess(path):
+    text = path.read_text(encoding="utf-8")
+    values = YAML().load(text)
+    assert MixingRules(**{name: values[name] for name in RULES}) == MixingRules()
+    passed_on = values["mixing_rules"]
+    assert {name: passed_on[name].value for name in passed_on} == {
+        name: f"<{name}>" for name in RULES
+    }
 
 
 def test_a_corpus_without_source_list_and_no_rows_are_refused(tmp_path, corpus):
