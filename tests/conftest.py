@@ -2,10 +2,14 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault(
+    "HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(tempfile.gettempdir(), "hypothesis")
+)
 
 import speechbrain  # noqa: E402, F401
 from leftovers import pytest_sessionfinish, pytest_sessionstart  # noqa: E402, F401

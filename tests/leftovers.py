@@ -7,10 +7,19 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def untracked():
-    """Returns the files that git neither knows nor ignores; none outside of git."""
+    """Returns the files that git neither knows nor ignores; none outside of git.
+
+    Also the folders at the root, which git does not see when they are empty.
+    """
     command = ["git", "ls-files", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    return set(done.stdout.splitlines())
+    folders = [f"{path.name}/" for path in REPOSITORY.iterdir() if path.is_dir()]
+    command = ["git", "check-ignore", *folders]
+    ignored = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    return set(done.stdout.splitlines()) | set(folders) - {
+        "__pycache__/",
+        *ignored.stdout.splitlines(),
+    }
 
 
 def pytest_sessionstart(session):

@@ -8,16 +8,19 @@ import leftovers
 import pytest
 
 
-@pytest.mark.parametrize("name, code", [("orion.pkl", 1), ("ignored/x", 0)])
+@pytest.mark.parametrize(
+    "name, code", [("orion.pkl", 1), ("ignored/x", 0), ("results/empty/", 1)]
+)
 def test_new_files_fail_the_session(tmp_path, name, code):
     tests = tmp_path / "tests"
     tests.mkdir()
     shutil.copy(leftovers.__file__, tests)
     (tests / "conftest.py").write_text("from leftovers import *\n")
+    make = "mkdir" if name.endswith("/") else "touch"
     (tests / "test_one.py").write_text(
         "from pathlib import Path\n\ndef test_one():\n"
         f"    path = Path({str(tmp_path)!r}, {name!r})\n"
-        "    path.parent.mkdir(exist_ok=True)\n    path.touch()\n"
+        f"    path.parent.mkdir(exist_ok=True)\n    path.{make}()\n"
     )
     (tmp_path / ".gitignore").write_text("ignored/\n__pycache__/\n")
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
@@ -28,4 +31,5 @@ def test_new_files_fail_the_session(tmp_path, name, code):
         text=True,
     )
     assert done.returncode == code, done.stdout
-    assert (f"New files in the repository: {name}" in done.stdout) == bool(code)
+    new = "results/" if name[-1] == "/" else name
+    assert (f"New files in the repository: {new}" in done.stdout) == bool(code)

@@ -55,7 +55,7 @@ def shuffled(items, *key):
 
 
 def name(*key, length=16):
-    """Returns a random file stem of [a-z0-9], PolSESS' own naming."""
+    """Returns a random file stem of [a-z0-9]."""
     return "".join(choice(NAME_LETTERS, *key, i) for i in range(length))
 
 

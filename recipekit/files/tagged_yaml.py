@@ -3,6 +3,7 @@
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, SequenceNode
 
 
 class New:
@@ -13,7 +14,7 @@ class New:
     name : str
         Full name of the class, or another tag.
     arguments : dict
-        Its keyword arguments.
+        Its arguments by name.
     """
 
     def __init__(self, name, arguments):
@@ -32,8 +33,12 @@ class TagConstructor(SafeConstructor):
     """Reads ``!new:name {arguments}`` as New, other tags as New without arguments."""
 
     def new(self, name, node):
-        """Reads ``!new:name {arguments}``."""
-        return New(name, self.construct_mapping(node, deep=True))
+        """Reads ``!new:name``; arguments without names are numbered."""
+        if isinstance(node, MappingNode):
+            return New(name, self.construct_mapping(node, deep=True))
+        if isinstance(node, SequenceNode):
+            return New(name, dict(enumerate(self.construct_sequence(node, deep=True))))
+        return New(name, {})
 
     def other(self, node):
         """Reads any other tag."""

@@ -20,8 +20,8 @@ METHOD = (
     "difference ± the quantile of Student's t (Satterthwaite's degrees of freedom) "
     "times that error, since percentiles of three seeds are too narrow. Seeds of equal "
     "number are not pairs: the settings' seeds are drawn independently. Recordings "
-    "count as independent, though some share speakers: where these are few, the "
-    "interval is too narrow."
+    "count as independent, though some may have a source in common: where sources are "
+    "few, the interval is too narrow."
 )
 MEANING = (
     "Significant means that both tests reject, after Holm's correction for the number "

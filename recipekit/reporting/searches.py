@@ -158,7 +158,7 @@ def validations(course):
     -------
     pandas.DataFrame
         A row for each with two completed seeds or more: study, stage, configuration,
-        train_items, epochs, seeds (number), mean, std, low, high (dB; Student's t
+        train_items, epochs, seeds (number), mean, std, low, high (Student's t
         interval of the mean over seeds), scores (tuple), examples, hours (that the
         study had spent when the last seed ended) and best: whether it is its study's
         best, the highest mean among those with the most items, then the most seeds.

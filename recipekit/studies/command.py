@@ -27,7 +27,7 @@ def main(arguments, recipe):
     parser = argparse.ArgumentParser(
         description="Runs or resumes a study: searches and validations of a recipe.",
         epilog="--KEY VALUE pairs override settings of all trials, as in "
-        "--data_folder /path/to/PolSESS",
+        "--data_folder /path/to/corpus",
         allow_abbrev=False,
     )
     parser.add_argument("study", help="YAML, such as sweeps/fast.yaml")

@@ -19,7 +19,7 @@ class Configuration:
     epochs : int
         The highest N_epochs it was run for.
     score : float
-        Best validation score there, dB.
+        Best validation score there.
     """
 
     params: dict
@@ -89,9 +89,9 @@ def top(candidates, count, space, within=None):
     space : dict
         Key -> Prior, in which distances are measured.
     within : float, optional
-        dB. If given, the best one is taken, then, one by one, the one that is farthest
-        from all taken (greedy max-min of the Euclidean distance in the normalised
-        space) among those of the highest fidelity that score at most this much below
+        In the unit of the scores. If given, the best one is taken, then, one by one,
+        the one that is farthest from all taken (greedy max-min of the Euclidean
+        distance in the normalised space) among those of the highest fidelity that score at most this much below
         the best; if they are too few, the next best are taken.
 
     Raises

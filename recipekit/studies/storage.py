@@ -57,7 +57,7 @@ class Trial:
     epochs : int or None
         N_epochs asked for.
     score : float or None
-        Best validation score (dB), if there is one.
+        Best validation score, if there is one.
     loss : float or None
         What the algorithm observed: minus the score, or the value of a failure.
     statistics : dict

@@ -17,7 +17,7 @@ from recipekit.files.workers import die_with_parent
 
 RESULTS_VARIABLE = "ORION_RESULTS_PATH"
 INTERRUPT_VARIABLE = "ORION_INTERRUPT_CODE"
-FAILED_OBJECTIVE = 100.0  # minus dB: far worse than any model
+FAILED_OBJECTIVE = 100.0  # far worse than any model, in dB or in nats
 
 
 def is_trial():
@@ -37,7 +37,7 @@ def report(objective, statistics):
     Arguments
     ---------
     objective : float
-        To be minimised, in dB.
+        To be minimised: minus the score.
     statistics : dict
         What is to be kept with the trial.
     """

@@ -11,7 +11,7 @@ def keep_freed_memory(keep=True):
     """Makes the process keep freed memory for its next step, where glibc is there.
 
     By default glibc gives large blocks back to the kernel and asks for them again in
-    each training step, and the page faults take a third of the time of a DPRNN's step.
+    each training step; the page faults take a third of a recurrent model's step.
     The process then stays as large as it once was.
 
     Arguments

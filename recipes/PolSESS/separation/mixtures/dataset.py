@@ -13,6 +13,7 @@ from corpus.layout import MIX, STORED
 from mixtures.variants import FULL_MIX, find_task, fitting, removed_layers
 from recipekit.files import keyed
 from recipekit.files.csvs import check_columns
+from recipekit.training.sampler import KeyedSampler
 
 STEP = np.float32(2**-15)  # of 16-bit samples; a power of two, so scaling is exact
 SAMPLED = 32  # rows whose audio is part of a fingerprint
@@ -252,12 +253,8 @@ def collate(batch):
     return batch
 
 
-class EpochSampler(torch.utils.data.Sampler):
+class EpochSampler(KeyedSampler):
     """Draws an epoch's rows, their order and their variants from (seed, epoch, id).
-
-    With several processes each takes every n-th pair, so that the batches of one
-    step together are those of one process with an n times larger batch. Rows that
-    would leave the processes with unequal numbers are left out of that epoch.
 
     Arguments
     ---------
@@ -265,42 +262,29 @@ class EpochSampler(torch.utils.data.Sampler):
     curriculum : Curriculum
     seed : int
     rank, world_size : int
-        This process and the number of processes.
+        This process and the number of processes, see KeyedSampler.
     """
 
     def __init__(self, dataset, curriculum, seed, rank=0, world_size=1):
         self.dataset, self.curriculum, self.seed = dataset, curriculum, seed
-        self.rank, self.world_size = rank, world_size
-        self.epoch = None
-        self.set_epoch(1)
+        super().__init__(self.pairs, seed, rank, world_size)
 
-    def set_epoch(self, epoch):
-        """Makes the sampler's (index, variant) pairs those of an epoch."""
-        if epoch == self.epoch:
-            return
+    def pairs(self, epoch):
+        """Returns the ids of an epoch's rows, each with (index, variant).
+
+        Raises
+        ------
+        ValueError
+            If no row fits the curriculum.
+        """
         drawn = []
         for index, row in self.dataset.epoch(epoch):
             variant = self.curriculum.draw(self.seed, epoch, row["id"], row["indoor"])
             if variant is not None:
-                place = keyed.integer(self.seed, epoch, row["id"], "order")
-                drawn.append((place, index, variant))
-        drawn.sort()
-        even = len(drawn) // self.world_size * self.world_size
-        if drawn and not even:
-            raise ValueError(
-                f"Epoch {epoch}: {len(drawn)} training rows for {self.world_size} "
-                "processes. Start fewer, or train on more rows"
-            )
-        if not even:
+                drawn.append((row["id"], (index, variant)))
+        if not drawn:
             raise ValueError(
                 f"Epoch {epoch}: no training row has one of the curriculum's variants "
                 f"{', '.join(self.curriculum.variants(epoch))}"
             )
-        self.epoch = epoch
-        self.pairs = [pair for _, *pair in drawn[self.rank : even : self.world_size]]
-
-    def __iter__(self):
-        return iter(self.pairs)
-
-    def __len__(self):
-        return len(self.pairs)
+        return drawn

@@ -468,7 +468,10 @@ def test_spoilt_weights_have_no_test_scores(make_brain):
 
 
 @pytest.mark.parametrize("task", ["EB", "ES"])
-def test_enhancement_is_not_taught_by_mixtures_that_are_their_target(task):
+def test_enhancement_is_not_taught_by_mixtures_that_are_their_target(
+    task, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # loading makes the output folder
     for hparams in sorted(HPARAMS.parent.glob("*.yaml")):
         line = read_command_line([str(hparams), "--task", task], "", RECIPE)
         stages = line.load()["curriculum"]
