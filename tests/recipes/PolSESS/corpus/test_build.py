@@ -329,7 +329,7 @@ def test_ctrl_c_stops_quietly_and_the_command_goes_on(tmp_path):
     _, said = first.communicate(timeout=60)
     assert first.returncode == 130 and "Traceback" not in said
     assert said.strip().endswith("Interrupted. The same command resumes")
-    with pytest.raises(FileNotFoundError, match="making was not finished"):
+    with pytest.raises(FileNotFoundError, match="the corpus is not finished"):
         prepare_polsess(tmp_path / "made", tmp_path / "manifests")
 
 
