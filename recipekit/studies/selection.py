@@ -91,8 +91,8 @@ def top(candidates, count, space, within=None):
     within : float, optional
         In the unit of the scores. If given, the best one is taken, then, one by one,
         the one that is farthest from all taken (greedy max-min of the Euclidean
-        distance in the normalised space) among those of the highest fidelity that score at most this much below
-        the best; if they are too few, the next best are taken.
+        distance in the normalised space) among those of the highest fidelity that
+        score at most this much below the best; if they are too few, the next best.
 
     Raises
     ------

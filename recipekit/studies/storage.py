@@ -40,7 +40,7 @@ ENOUGH_FAILED = 3  # failures in a stage without a score: something is wrong wit
 UNLIMITED = 10**9
 MISSED_BEATS = 5  # signs of life, after which Oríon counts a trial as lost
 # Where nothing runs, how often a suggestion is asked for: after a full disk or a kill
-# an algorithm may first draw again what is there already.
+# an algorithm may first redraw what is there already.
 DRAWS = 10
 
 

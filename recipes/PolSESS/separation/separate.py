@@ -60,7 +60,7 @@ def threads(text):
 def name(text):
     """Reads the name of a file or folder."""
     if not text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no name of a file or folder")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file or folder name")
     return Path(text)
 
 
@@ -189,7 +189,7 @@ class Summary:
                 self.records = {record["file"]: record for record in records}
             except (OSError, ValueError, LookupError, TypeError) as error:
                 raise SeparationError(
-                    f"{self.path}: is no summary of separate.py; choose another --out"
+                    f"{self.path}: not a summary of separate.py; choose another --out"
                 ) from error
 
     def make_folder(self):

@@ -125,14 +125,14 @@ def export_model(hparams_file, modules, folder, provenance):
     Raises
     ------
     FileExistsError
-        If the folder holds something that is no export.
+        If the folder holds something else than an export.
     SeparationError
         If the model is not made of classes that an export may name.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / HPARAMS_FILE).is_file():
         raise FileExistsError(
-            f"{folder}: is there and is no export; remove it or export elsewhere"
+            f"{folder}: exists and is not an export; remove it or export elsewhere"
         )
     hparams = read_description(Path(hparams_file), TrainingConstructor)
     specified = hparams["modules"]

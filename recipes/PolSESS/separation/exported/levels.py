@@ -22,7 +22,7 @@ def fit_gains(gram, cross):
 
     A source sounds in its mixture as it is, not inverted, so the gain's sign is that
     which makes an estimate correlate positively with the mixture. No estimate
-    may then be subtracted to mend another.
+    may then be subtracted to correct another.
 
     Arguments
     ---------
@@ -104,7 +104,7 @@ class Levels:
         gains : array
             [S]
         fitted : array
-            Mask [S]: whose gains the mixture told.
+            Mask [S]: whose gains the mixture determines.
         """
         known = self.weight > 0
         typical = self.gain_db[known].mean() if known.any() else 0.0
@@ -127,9 +127,10 @@ class Levels:
         gains[~known] *= levels[~known] / max(levels.max(), TINY)
         own = np.flatnonzero(fitted)
         gains[own] = fit_gains(gram[np.ix_(own, own)], cross[own])
-        told = fitted | ~known  # estimates that are all alike share the mixture
-        whole = gains[told] @ gram[np.ix_(told, told)] @ gains[told]
-        gains[told] *= min(1.0, gains[told] @ cross[told] / max(whole, TINY))
+        counted = fitted | ~known  # estimates that are all alike share the mixture
+        whole = gains[counted] @ gram[np.ix_(counted, counted)] @ gains[counted]
+        part = gains[counted] @ cross[counted] / max(whole, TINY)
+        gains[counted] *= min(1.0, part)
         return gains, fitted
 
     def add(self, gains, fitted, powers, seconds):

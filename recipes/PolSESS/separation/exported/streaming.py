@@ -45,11 +45,11 @@ def open_audio(source):
     Raises
     ------
     SeparationError
-        If it is no file, no audio, empty or truncated.
+        If it is not a file, not audio, empty or truncated.
     """
     name, path = name_of(source), isinstance(source, Path)
     if path and not source.is_file():
-        what = "is no regular file" if source.exists() else "does not exist"
+        what = "is not a regular file" if source.exists() else "does not exist"
         what = "is a folder" if source.is_dir() else what
         raise SeparationError(f"{name}: {what}, expected an audio file")
     try:  # as bytes, since a name need not be text

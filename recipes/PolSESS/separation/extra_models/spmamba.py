@@ -203,7 +203,9 @@ class FrameAttention(nn.Module):
     def __init__(self, emb_dim, num_freqs, n_heads, qk_dim):
         super().__init__()
         if emb_dim % n_heads:
-            raise ValueError(f"emb_dim {emb_dim} is no multiple of n_heads {n_heads}")
+            raise ValueError(
+                f"emb_dim {emb_dim} is not a multiple of n_heads {n_heads}"
+            )
         qk_features = math.ceil(qk_dim / num_freqs)
         self.query, self.key = (
             FrameProjection(emb_dim, qk_features, num_freqs, n_heads) for _ in range(2)

@@ -79,7 +79,7 @@ def _check(stage):
     """Raises ValueError if a stage is not what Curriculum takes."""
     example = "expected, for example, {epoch: 1, variants: [C, R]}"
     if not isinstance(stage, dict) or not {"epoch", "variants"} <= set(stage):
-        raise ValueError(f"curriculum: {stage!r} is no stage; {example}")
+        raise ValueError(f"curriculum: {stage!r} is not a valid stage; {example}")
     unknown = set(stage) - {"epoch", "variants", "plateau", "lr_scale"}
     if unknown:
         raise ValueError(f"curriculum: unknown keys {sorted(unknown)}; {example}")
