@@ -50,8 +50,8 @@ def check_hparams(hparams, device):
         raise ValueError("precision: fp16 needs a GPU; expected fp32 or bf16 on a CPU")
     if hparams["data_folder"] and not Path(hparams["data_folder"]).is_dir():
         raise ValueError(
-            f"data_folder: {hparams['data_folder']} is not a folder; expected a corpus, "
-            "with train, val and test"
+            f"data_folder: {hparams['data_folder']} is not a folder; expected a "
+            "corpus, with train, val and test"
         )
     for key in ("output_folder", "save_folder"):
         folder = Path(hparams[key])

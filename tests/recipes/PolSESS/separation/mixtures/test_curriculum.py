@@ -50,8 +50,8 @@ def test_draws_are_uniform_over_what_fits_and_independent_of_order():
         ([{"epoch": 1, "variants": "SER"}], "epoch 1: variants 'SER'"),
         ([{"epoch": 1, "variants": []}], "epoch 1: variants"),
         ([{"epoch": 1, "variants": ["C"], "plato": True}], "unknown keys"),
-        ([{"epoch": 1}], "is no stage; expected, for example"),
-        (["C", "R"], "'C' is no stage"),
+        ([{"epoch": 1}], "is not a valid stage; expected, for example"),
+        (["C", "R"], "'C' is not a valid stage"),
     ],
 )
 def test_wrong_curricula_are_named(stages, message):
