@@ -6,24 +6,17 @@ import numpy as np
 import pandas as pd
 
 from recipekit.files.csvs import read_table
-from recipekit.studies.statuses import STATUSES
-
-FILE = "ledger.csv"
-PREFIX = "hp."  # of the columns of searched keys
-TEXTS = ("study", "stage", "algorithm", "trial", "run", "status", "device", "failure")
-NUMBERS = (
-    "score",  # best monitored score, higher is better
-    "epochs",  # asked for
-    "best_epoch",
-    "train_items",  # of an epoch; empty: all
-    "seed",
-    "items",  # training examples the run has seen by the end of this trial
-    "new_items",  # those this trial added
-    "seconds",  # training time of the run by then
-    "new_seconds",  # this trial's share
-    "worker_seconds",  # how long a worker was occupied, start-up included
+from recipekit.studies.ledger_columns import (
+    FILE,
+    NUMBER,
+    PREFIX,
+    STATUSES,
+    TEXT,
+    TIME,
+    columns_of,
 )
-TIMES = ("started", "ended")  # UTC
+
+TEXTS, NUMBERS, TIMES = map(columns_of, (TEXT, NUMBER, TIME))
 FIDELITY = ["train_items", "epochs"]
 
 

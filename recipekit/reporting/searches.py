@@ -18,7 +18,7 @@ from recipekit.reporting.ledgers import (
 )
 from recipekit.reporting.search_pictures import draw_parallel, draw_progress
 from recipekit.scoring import statistics
-from recipekit.studies.statuses import FINISHED
+from recipekit.studies.ledger_columns import FINISHED
 
 
 @dataclass(frozen=True)

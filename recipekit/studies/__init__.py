@@ -5,6 +5,6 @@ that they search; ``storage`` keeps the trials of each stage in Oríon's ``datab
 with ``algorithms`` of ours among its own; ``selection`` makes the space or the
 configurations of a stage from the trials of those before; ``worker`` runs trials as
 processes of train.py until no stage is open, and each reports through ``trial``;
-``ledger`` tells what it all cost. ``command`` is what a recipe's study.py runs;
-``statuses`` names what can become of a trial.
+``ledger`` writes what it all cost, in ``ledger_columns``. ``command`` is what a
+recipe's study.py runs.
 """

@@ -4,29 +4,7 @@ import pandas as pd
 
 from recipekit.files.atomic import replacing
 from recipekit.files.locks import hold
-
-COLUMNS = [
-    "study",
-    "stage",
-    "algorithm",
-    "trial",
-    "run",
-    "status",
-    "score",
-    "epochs",
-    "best_epoch",
-    "train_items",
-    "seed",
-    "items",
-    "new_items",
-    "seconds",
-    "new_seconds",
-    "worker_seconds",
-    "device",
-    "started",
-    "ended",
-    "failure",
-]
+from recipekit.studies.ledger_columns import COLUMNS, FILE, PREFIX
 
 
 def ledger(study, storage):
@@ -53,7 +31,7 @@ def ledger(study, storage):
         for stage in study.stages
         for trial in storage.trials(stage)
     ]
-    searched = sorted({key for row in rows for key in row if key.startswith("hp.")})
+    searched = sorted({key for row in rows for key in row if key.startswith(PREFIX)})
     table = pd.DataFrame(rows, columns=[*COLUMNS, *searched])
     spent = {}
     for place in table.sort_values("ended", na_position="last", kind="stable").index:
@@ -90,7 +68,7 @@ def _row(study, stage, trial):
         "started": _utc(trial.started),
         "ended": _utc(trial.ended),
         "failure": found.get("failure"),
-        **{f"hp.{key}": value for key, value in searched.items()},
+        **{f"{PREFIX}{key}": value for key, value in searched.items()},
     }
 
 
@@ -102,6 +80,6 @@ def write_ledger(study, storage):
     """Writes ledger.csv into the study's folder; several workers may do so at once."""
     with (
         hold(study.folder, wait=True, name=".ledger.lock"),
-        replacing(study.folder / "ledger.csv") as path,
+        replacing(study.folder / FILE) as path,
     ):
         ledger(study, storage).to_csv(path, index=False, lineterminator="\n")

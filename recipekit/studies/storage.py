@@ -32,7 +32,7 @@ with warnings.catch_warnings():  # it uses pkg_resources
 
 from recipekit.files import keyed
 from recipekit.studies import selection
-from recipekit.studies.statuses import FINISHED
+from recipekit.studies.ledger_columns import FINISHED
 from recipekit.studies.trial import result
 
 logging.getLogger("orion").setLevel(logging.ERROR)

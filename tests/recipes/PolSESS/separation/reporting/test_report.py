@@ -55,7 +55,7 @@ def test_runs_that_differ_in_their_seed_are_one_setting(study):
 
 
 def test_models_are_told_by_their_classes(tmp_path):
-    names = {"sepformer": "SepFormer", "spmamba-paper": "SPMamba"}
+    names = {"sepformer": "SepFormer", "spmamba": "SPMamba"}
     for stem, name in names.items():
         run = runs.read_run(write_run(tmp_path / stem, 1, 0.0, model=stem), RECIPE)
         assert run.model == name
