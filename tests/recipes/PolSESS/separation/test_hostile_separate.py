@@ -144,7 +144,7 @@ FILES = [
     ("list.csv", ["expected audio"]),
     ("dangling.wav", ["does not exist"]),
     ("loop.wav", ["does not exist"]),
-    ("pipe.wav", ["no regular file"]),
+    ("pipe.wav", ["not a regular file"]),
     ("nowhere.wav", ["does not exist"]),
     ("folder.wav", ["holds no audio files"]),
     ("no_audio", ["holds no audio files", ".flac"]),
@@ -181,7 +181,11 @@ COMMANDS = [
     Case("empty model name", ["", "{good}"], ["model", "no name of a file"]),
     Case("empty file name", ["{export}", ""], ["no name of a file or folder"]),
     Case("NUL in a name", ["{export}", "a\0.wav"], ["no name of a file or folder"]),
-    Case("empty --out", ["{export}", "{good}", "--out", ""], ["--out", "no name"]),
+    Case(
+        "empty --out",
+        ["{export}", "{good}", "--out", ""],
+        ["--out", "not a file or folder name"],
+    ),
     Case("--out without value", ["{export}", "{good}", "--out"], ["--out"]),
     Case("--out is a file", ["{export}", "{good}", "--out", "{good}"], ["is a file"]),
     Case(

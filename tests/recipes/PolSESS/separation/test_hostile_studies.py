@@ -59,17 +59,17 @@ STUDIES = [
     Wrong("folder", ["s.yaml", "directory"], edit=as_folder),
     Wrong("empty", ["s.yaml is empty", "sweeps/README.md"], edit=text("")),
     Wrong("comment", ["s.yaml is empty"], edit=text("# later\n")),
-    Wrong("broken", ["s.yaml is no YAML", "line 1"], edit=text("stages: [")),
-    Wrong("tab", ["s.yaml is no YAML", "\\t"], edit=text("stages:\n\t- a")),
+    Wrong("broken", ["s.yaml is not valid YAML", "line 1"], edit=text("stages: [")),
+    Wrong("tab", ["s.yaml is not valid YAML", "\\t"], edit=text("stages:\n\t- a")),
     Wrong(
         "not UTF-8",
-        ["s.yaml is no YAML", "utf-8"],
+        ["s.yaml is not valid YAML", "utf-8"],
         edit=lambda folder: (folder / "s.yaml").write_bytes(b"name: \xb3"),
     ),
-    Wrong("NUL", ["s.yaml is no YAML"], edit=text("name: a\0b")),
+    Wrong("NUL", ["s.yaml is not valid YAML"], edit=text("name: a\0b")),
     Wrong(
         "tag",
-        ["s.yaml is no YAML", "python/object"],
+        ["s.yaml is not valid YAML", "python/object"],
         edit=text("name: !!python/object/apply:os.system [touch ran]"),
     ),
     Wrong("list", ["the study: expected keys and values"], edit=text("- a")),
@@ -181,13 +181,13 @@ STUDIES = [
     Wrong("trials or hours", ["either trials or hours"], edit=search(hours=1)),
     Wrong("no space", ["space: no keys"], edit=search(space={})),
     Wrong(
-        "no prior",
-        ["space, lr: 'normal(0, 1)' is no prior", "loguniform"],
+        "not a valid prior",
+        ["space, lr: 'normal(0, 1)' is not a valid prior", "loguniform"],
         edit=search(space={"lr": "normal(0, 1)"}),
     ),
     Wrong(
         "prior that is code",
-        ["is no prior"],
+        ["is not a valid prior"],
         edit=search(space={"lr": "uniform(open('ran', 'w'))(1, 2)"}),
     ),
     Wrong(
@@ -249,9 +249,9 @@ def test_study_refuses(case, action, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "record, says",
     [
-        ("stages: [", ["study.yaml", "no record"]),
-        ("", ["study.yaml", "no record"]),
-        ("\0", ["study.yaml", "no record"]),
+        ("stages: [", ["study.yaml", "not a valid record"]),
+        ("", ["study.yaml", "not a valid record"]),
+        ("\0", ["study.yaml", "not a valid record"]),
         ("name: other\nrecordings: []", ["study.yaml differs", "name", "`name:`"]),
         (None, ["study.yaml"]),
     ],

@@ -240,12 +240,12 @@ def test_a_narrow_terminal_does_not_end_the_run(corpus, tmp_path, encoding):
 
 FULL_DISK = """
 import resource
-end_epoch = train.Separation._end_epoch
+end_epoch = train.Separation.end_epoch
 def full(self, epoch):
     if epoch == 2:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
     return end_epoch(self, epoch)
-train.Separation._end_epoch = full
+train.Separation.end_epoch = full
 """
 
 

@@ -44,12 +44,12 @@ def killed(self, batch):
 train.Separation.fit_batch = killed
 """
 BEFORE_SAVING = """
-end_epoch = train.Separation._end_epoch
+end_epoch = train.Separation.end_epoch
 def killed(self, epoch):
     if epoch == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return end_epoch(self, epoch)
-train.Separation._end_epoch = killed
+train.Separation.end_epoch = killed
 """
 WHILE_SAVING = """
 from recipekit.training import checkpoints
@@ -153,7 +153,8 @@ def test_a_run_that_stopped_early_stays_stopped(corpus, stopped, tmp_path):
     assert (folder / "hyperparams.yaml").read_text() == record
     more = PATIENT | {"N_epochs": 5, "early_stop_patience": 3}
     run(arguments(corpus, folder, **more), before=SCORED)
-    assert last_checkpoint(folder)["state"]["scores"] == [-5, -4, -6, -4.5, -1]
+    history = last_checkpoint(folder)["state"]["history"]
+    assert [entry["score"] for entry in history] == [-5, -4, -6, -4.5, -1]
 
 
 def test_another_model_or_hparams_file_is_refused_by_name(corpus, stopped, tmp_path):

@@ -10,8 +10,10 @@ from speechbrain.nnet.schedulers import ReduceLROnPlateau
 from tiny_run import arguments, assert_same, last_checkpoint, load
 
 import train
+from recipe import RECIPE
 from recipekit.studies import trial
 from recipekit.training import optimizers, schedules
+from recipekit.training.command_line import read_command_line
 from tiny_corpus import write_corpus
 
 CLASSES = {
@@ -53,8 +55,7 @@ def fit(corpus, tmp_path, monkeypatch):
     torch.set_num_threads(threads)
 
 
-def scheduler(name, factor=0.5, patience=1, step=2, **changes):
-    lr = 0.25
+def scheduler(name, lr=0.25, factor=0.5, patience=1, step=2, **changes):
     warmed = {"lr": lr, "warmup": 2, "horizon": 10, "N_epochs": 10} | changes
     named = {
         "plateau": partial(schedules.Plateau, lr, factor, patience),
@@ -166,7 +167,7 @@ def test_plateau_is_that_of_speechbrain_also_after_loading(tmp_path):
             "optimizer: 'adamm'; expected one of sgd, adam, adamw",
         ),
         ({"scheduler": "linear"}, "scheduler: 'linear'; expected one of plateau, step"),
-        ({"lr_step": 0}, "lr_step: 0"),
+        ({"scheduler": "step", "lr_step": 0}, "lr_step: 0"),
         ({"scheduler": "cosine", "lr_horizon": 2}, "lr_horizon: 2, but N_epochs: 3"),
         ({"scheduler": "onecycle", "lr_warmup": 3}, "lr_warmup: 3; .* is 3 epochs"),
     ],
@@ -174,6 +175,12 @@ def test_plateau_is_that_of_speechbrain_also_after_loading(tmp_path):
 def test_wrong_keys_are_refused_when_the_hparams_are_read(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         load("corpus", tmp_path, **changes)
+
+
+def test_a_key_of_another_schedule_is_checked_on_the_command_line(tmp_path):
+    line = arguments("corpus", tmp_path, lr_step=0)
+    with pytest.raises(ValueError, match="lr_step: 0"):
+        read_command_line(line, "", RECIPE)
 
 
 ACTING = [{"epoch": 1, "variants": ["SER", "SE", "C", "R"], "plateau": True}]
@@ -216,7 +223,7 @@ def test_rates_of_steps_follow_progress_and_curriculum(fit, monkeypatch):
     optimizers_step = train.Separation.optimizers_step
 
     def watched(self):
-        used.append(self._lr())
+        used.append(self.lr())
         optimizers_step(self)
 
     monkeypatch.setattr(train.Separation, "optimizers_step", watched)

@@ -147,9 +147,18 @@ def small(tmp_path, hparams="hparams/dprnn.yaml", settings=None, **stage):
 @pytest.mark.parametrize(
     "stage, message",
     [
-        ({"search": {"trials": 2, "space": {"lr": "normal(0, 1)"}}}, "is no prior"),
-        ({"search": {"trials": 2, "space": {"lr": "uniform(2, 1)"}}}, "is no prior"),
-        ({"search": {"trials": 2, "space": {"lr": "loguniform(0, 1)"}}}, "no prior"),
+        (
+            {"search": {"trials": 2, "space": {"lr": "normal(0, 1)"}}},
+            "is not a valid prior",
+        ),
+        (
+            {"search": {"trials": 2, "space": {"lr": "uniform(2, 1)"}}},
+            "is not a valid prior",
+        ),
+        (
+            {"search": {"trials": 2, "space": {"lr": "loguniform(0, 1)"}}},
+            "not a valid prior",
+        ),
         ({"search": {"trials": 2, "space": {"leer": "uniform(1, 2)"}}}, "no key leer"),
         ({"search": {"trials": 2, "space": {}}}, "space: no keys"),
         ({"search": {"trials": 2, "space": {"seed": "uniform(1, 2)"}}}, "seed cannot"),
@@ -203,7 +212,7 @@ def test_errors_name_the_stage_and_what_was_expected(tmp_path, stage, message):
         ("stages: [{runs: {}}]", "name: ''; expected a name of letters"),
         ("{name: ../x, stages: [{name: a}]}", "name: '../x'; expected a name"),
         ("{for_each: [sgd], stages: [{name: a}]}", "expected a list of settings"),
-        ("stages: [", "is no YAML"),
+        ("stages: [", "is not valid YAML"),
     ],
 )
 def test_errors_name_what_is_wrong_with_a_study(tmp_path, content, message):
@@ -236,7 +245,7 @@ def test_command_line_shows_a_plan_and_names_what_is_wrong(capsys):
     for arguments, message in [
         (["sweeps/none.yaml"], "none.yaml"),
         (["sweeps/fast.yaml", "--batch_sizes", "2"], "has no key batch_sizes"),
-        (["sweeps/fast.yaml", "--batch_size"], "then --KEY VALUE pairs"),
+        (["sweeps/fast.yaml", "--batch_size"], "as in --batch_size VALUE"),
     ]:
         with pytest.raises((ValueError, OSError)) as error:
             main([*arguments, "--dry_run"])

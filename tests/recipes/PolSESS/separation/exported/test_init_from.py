@@ -38,7 +38,7 @@ def test_training_starts_from_the_weights_of_an_export(corpus, trained, tmp_path
         torch.testing.assert_close(after[name], value, rtol=0, atol=1e-8)
     # Resuming: the same weights from elsewhere are fine, others are refused.
     state = last_checkpoint(tmp_path / "tuned")["state"]
-    assert len(state["settings"]["weights"]) == 16
+    assert len(state["settings"]["weights_digest"]) == 16
     others = {"init_from": str(tmp_path / "tuned" / "export"), "seed": 8, "lr": 1e-12}
     line = arguments(corpus, tmp_path / "tuned", **others, N_epochs=2)
     done = run(line, check=False)
