@@ -178,9 +178,17 @@ COMMANDS = [
     ),
     Case("file as model", ["{good}", "{good}"], ["good.wav", "expected an exported"]),
     Case("run as model", ["{world}/run", "{good}"], ["did you mean", "run/export"]),
-    Case("empty model name", ["", "{good}"], ["model", "no name of a file"]),
-    Case("empty file name", ["{export}", ""], ["no name of a file or folder"]),
-    Case("NUL in a name", ["{export}", "a\0.wav"], ["no name of a file or folder"]),
+    Case(
+        "empty model name",
+        ["", "{good}"],
+        ["model", "not a file or folder name of a file"],
+    ),
+    Case("empty file name", ["{export}", ""], ["not a file or folder name or folder"]),
+    Case(
+        "NUL in a name",
+        ["{export}", "a\0.wav"],
+        ["not a file or folder name or folder"],
+    ),
     Case(
         "empty --out",
         ["{export}", "{good}", "--out", ""],

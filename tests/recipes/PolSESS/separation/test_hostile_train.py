@@ -104,7 +104,7 @@ WRONG = [
     ),
     value("kernel_size", "1", "at least 2"),
     value("chunk_size", "1", "at least 2"),
-    value("data_folder", "nowhere", "no folder; expected a corpus"),
+    value("data_folder", "nowhere", "not a folder; expected a corpus"),
     # Options of SpeechBrain that would overwrite results, or do nothing here
     *(
         Case(name, [DPRNN, f"--{name}=True"], [f"has no key {name}"])
