@@ -181,13 +181,13 @@ COMMANDS = [
     Case(
         "empty model name",
         ["", "{good}"],
-        ["model", "not a file or folder name of a file"],
+        ["model", "not a file or folder name"],
     ),
-    Case("empty file name", ["{export}", ""], ["not a file or folder name or folder"]),
+    Case("empty file name", ["{export}", ""], ["not a file or folder name"]),
     Case(
         "NUL in a name",
         ["{export}", "a\0.wav"],
-        ["not a file or folder name or folder"],
+        ["not a file or folder name"],
     ),
     Case(
         "empty --out",
