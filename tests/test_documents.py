@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FOLDERS = ". recipes/* recipes/*/* recipes/*/*/docs recipes/*/*/sweeps".split()
+FOLDERS = ". docs recipes/* recipes/*/* recipes/*/*/docs recipes/*/*/sweeps".split()
 DOCUMENTS = [
     path.relative_to(REPOSITORY).as_posix()
     for folder in FOLDERS
