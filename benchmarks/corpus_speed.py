@@ -137,7 +137,7 @@ def main():
     rate = options.rows / result["seconds"]
     what = "recordings of 4 s, 8 kHz, all cores"
     redrawn = ", ".join(f"{count} {why}" for why, count in result["redrawn"].items())
-    note = f"drawn again: {redrawn or 'none'}"
+    note = f"redrawn: {redrawn or 'none'}"
     figures.append(Figure(what, rate, "/s", target="measured >= 60", note=note))
     name = "corpus_speed_folder" if options.source else "corpus_speed"
     write_report(name, "Making a corpus", figures)

@@ -70,7 +70,7 @@ def figures(sources, temporary, batches):
     renderer, rows = datasets["packed"].renderer, range(200)
     redraws = sum(len(renderer.render_row(planner, row).redraws) for row in rows)
     del datasets["packed"].renderer  # the worker's bank is to be empty
-    share = f"{redraws / len(rows):.2f} draws again a mixture"
+    share = f"{redraws / len(rows):.2f} redraws a mixture"
     results = []
     for name, dataset in datasets.items():
         first, rate = load(dataset, batches // 2, batches)
