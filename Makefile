@@ -49,7 +49,8 @@ chaos: .venv/dev.installed  ## kills training at 300 random moments and at each 
 lint: .venv/dev.installed  ## ruff and yamllint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/yamllint -s -c .yamllint.yaml $(SEPARATION)/hparams $(SEPARATION)/sweeps .yamllint.yaml
+	$(BIN)/yamllint -s -c .yamllint.yaml $(SEPARATION)/hparams $(SEPARATION)/sweeps \
+		tests/recipekit/toy .yamllint.yaml
 
 bench: .venv/main.installed  ## the tables of benchmarks/results: an hour on two cores
 	$(BIN)/python benchmarks/models.py

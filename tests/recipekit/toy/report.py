@@ -2,10 +2,9 @@
 
 import sys
 
-from recipekit.reporting.command import make_report
-
 from recipe import RECIPE
 from recipekit.console import plain_errors
+from recipekit.reporting.command import make_report
 
 if __name__ == "__main__":
     with plain_errors():

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import speechbrain as sb
 import torch
-from recipekit.scoring.summary import format_table, write_results
 
 from recipe import NOISES, RECIPE
 from recipekit.experiment import begin, output_folder, write_record
 from recipekit.files import keyed
+from recipekit.scoring.summary import format_table, write_results
 from recipekit.studies import trial
 from recipekit.training.brain import RecipeBrain
 from recipekit.training.command_line import read_command_line
