@@ -1,9 +1,8 @@
-"""One run of a recipe's train.py: how it begins, and its output folder."""
+"""One run of a recipe's train.py: how it begins, its folder and its record."""
 
 from contextlib import contextmanager
 from pathlib import Path
 
-import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
@@ -13,25 +12,27 @@ from recipekit.studies import trial
 from recipekit.training.allocator import keep_freed_memory
 from recipekit.training.environment import write_environment
 
-LOG_CONFIG = Path(__file__).parent / "training" / "log_config.yaml"
+# For speechbrain.create_experiment_directory, which train.py calls itself: it copies
+# the script that does.
+LOG_CONFIG = str(Path(__file__).parent / "training" / "log_config.yaml")
 
 
-def begin(line):
+def begin(command_line):
     """Joins the run's other processes; returns the hparams with their objects.
 
     Arguments
     ---------
-    line : CommandLine
+    command_line : CommandLine
     """
     if not torch.cuda.is_available():
         keep_freed_memory()
-    ddp_init_group(line.run_opts)
-    return line.load()
+    ddp_init_group(command_line.run_opts)
+    return command_line.load()
 
 
 @contextmanager
-def output_folder(path):
-    """Makes a run's folder this run's alone, with its log and env.log.
+def held_folder(path):
+    """Makes a run's output folder this run's alone.
 
     Arguments
     ---------
@@ -43,24 +44,17 @@ def output_folder(path):
         If another process works there.
     """
     if not if_main_process():
-        _start_log(path)
         yield
         return
     # A trial whose worker was thought dead is run by two, one after the other.
     with hold(path, wait=trial.is_trial()):
-        _start_log(path)
-        write_environment(Path(path) / "env.log")
         yield
 
 
-def _start_log(path):
-    sb.create_experiment_directory(
-        str(path), log_config=str(LOG_CONFIG), save_env_desc=False
-    )
-
-
-def write_record(line):
-    """Writes hyperparams.yaml, the hparams file with its references resolved."""
-    folder = Path(line.values["output_folder"])
+def write_record(command_line):
+    """Writes what a run is: hyperparams.yaml, references resolved, and env.log."""
+    folder = Path(command_line.values["output_folder"])
     with replacing(folder / "hyperparams.yaml") as path:
-        path.write_text(f"# yamllint disable\n{line.resolved()}", encoding="utf-8")
+        text = f"# yamllint disable\n{command_line.resolved()}"
+        path.write_text(text, encoding="utf-8")
+    write_environment(folder / "env.log")

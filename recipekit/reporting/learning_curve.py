@@ -130,7 +130,7 @@ def plot_overlay(folders, path):
     Arguments
     ---------
     folders : list of str or Path
-        Output folders of runs of one recipe; their names are the labels.
+        Output folders of runs of one recipe; the last two parts are the labels.
     path : str or Path
         PNG to write.
 
@@ -147,7 +147,8 @@ def plot_overlay(folders, path):
         examples = [entry["examples"] for entry in entries]
         for part, style in (("train", ":"), ("valid", "-")):
             scores = [entry[part][name] for entry in entries]
-            label = Path(folder).resolve().name if part == "valid" else None
+            label = "/".join(Path(folder).resolve().parts[-2:])
+            label = label if part == "valid" else None
             axes.plot(
                 examples, scores, style, marker=".", color=f"C{number}", label=label
             )

@@ -51,8 +51,9 @@ class RecipeBrain(CarefulBrain):
         Those of Brain.
     recipe : Recipe
     digests : dict
-        Name -> what tells this run's data or first weights from others: compared when
-        the run is resumed, as keys are.
+        ``rows_digest``, of the data that the run trains and validates on, and
+        ``weights_digest``, of weights that it starts from: compared when the run is
+        resumed, as keys are, and the first between the trials of a study.
     source : dict
         What results and exports say of where they come from, beside what the Brain
         knows; such as the corpus.
@@ -349,6 +350,8 @@ class RecipeBrain(CarefulBrain):
         for a lower one what it gave there.
         """
         entries = self.state.history[: self.hparams.N_epochs]
+        if not entries:
+            raise ValueError("A trial has no result before its first epoch has ended")
         best = max(entries, key=lambda entry: entry["score"])
         meta = {
             "epoch": best["epoch"],

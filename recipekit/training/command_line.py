@@ -138,6 +138,12 @@ def read_command_line(arguments, description, recipe):
     line = CommandLine(path, overrides, _run_opts(path, options), text)
     # What is wrong in itself comes first: references may fail because of it.
     _checked(keys, {**defaults, **overrides}, defaults)
+    missing = [key for key in keys.shared() if key not in defaults]
+    if missing:
+        raise ValueError(
+            f"{path}: lacks the key {missing[0]}, which every hparams file of this "
+            f"recipe has. Add it as in {keys.known_files()[0]}"
+        )
     resolved = keys.plain_values(path, _resolved(line))
     line.values = _checked(keys, resolved, defaults)
     return line

@@ -39,7 +39,10 @@ def read_history(folder):
     """
     path = Path(folder) / HISTORY
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected the output folder of a run")
+        what = "expected the output folder of a run"
+        if (path.parent / "train_log.txt").is_file():
+            what = "the run is of a version before 0.6, which did not write it"
+        raise ValueError(f"{path}: no such file; {what}")
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         for number, entry in enumerate(entries, start=1):

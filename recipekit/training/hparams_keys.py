@@ -107,7 +107,6 @@ KINDS = {
     "output_folder": PATH,
     "save_folder": PATH,
     "train_items": whole(1, nullable=True),
-    "score_workers": whole(0, nullable=True),
     "ckpt_interval_minutes": whole(0),
     "ckpt_interval_steps": whole(0),
     "num_workers": whole(0),
@@ -148,6 +147,12 @@ class Keys:
         """Returns the hparams files that come with the recipe."""
         return [f"hparams/{path.name}" for path in sorted(self.folder.glob("*.yaml"))]
 
+    def shared(self):
+        """Returns the keys that all hparams files of the recipe have."""
+        texts = [path.read_text("utf-8") for path in sorted(self.folder.glob("*.yaml"))]
+        first, *others = [re.findall(r"(?m)^([a-zA-Z]\w*):", text) for text in texts]
+        return [key for key in first if all(key in keys for keys in others)]
+
     def read_text(self, path):
         """Returns the text of a hparams file; raises ValueError if it has none."""
         known = self.known_files()
@@ -155,6 +160,8 @@ class Keys:
             what = "is a folder" if path.is_dir() else "does not exist"
             near = difflib.get_close_matches(str(path), known, 1)
             meant = f"; did you mean {near[0]}?" if near else ""
+            if str(path) in known:
+                meant = f"; run this from {self.folder.parent}"
             raise ValueError(f"{path}: {what}, expected a hparams file{meant}")
         try:
             return path.read_text(encoding="utf-8")

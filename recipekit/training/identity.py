@@ -16,7 +16,7 @@ FREE_KEYS = (
     *("data_folder", "output_folder", "save_folder"),
     "init_from",  # the weights themselves are compared
     *("compile", "activation_checkpointing", "num_workers"),
-    *("test_only", "test_batch_size", "score_workers"),
+    *("test_only", "test_batch_size"),
     *("nonfinite_patience", "ckpt_interval_steps", "tensorboard", "wandb"),
 )
 

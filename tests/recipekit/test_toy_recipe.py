@@ -42,7 +42,10 @@ def run(toy, script, *arguments, check=True, **variables):
 
 def newest(folder):
     """Returns the files of the newest checkpoint by name, as bytes or values."""
-    path = max((folder / "save").glob("CKPT+*"), key=lambda found: found.name)
+    path = max(
+        (folder / "save").glob("CKPT+*"),
+        key=lambda found: (found / "CKPT.yaml").read_text().split("unixtime: ")[1],
+    )
     found = {file.stem: file.read_bytes() for file in path.glob("*.ckpt")}
     for name in ("classifier", "optimizer"):
         found[name] = torch.load(path / f"{name}.ckpt", weights_only=True)

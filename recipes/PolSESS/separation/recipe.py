@@ -28,6 +28,7 @@ KINDS = {
     "embedded_items": whole(1),
     "task": one_of(*TASKS),
     "sample_rate": whole(1000),
+    "score_workers": whole(0, nullable=True),
     "pack": Kind(
         lambda v: isinstance(v, bool) or TEXT.fits(v), "True, False or a folder"
     ),
@@ -54,7 +55,7 @@ KINDS = {
 }
 FREE_KEYS = (
     *("source_list", "embedded_folder", "embedded_items"),
-    *("strict", "verify_audio", "pack", "scan_engine"),
+    *("strict", "verify_audio", "pack", "scan_engine", "score_workers"),
 )
 MEASURES = Measures(
     metrics={

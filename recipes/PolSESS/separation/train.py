@@ -25,7 +25,7 @@ from mixtures.curriculum import Curriculum
 from mixtures.dataset import EpochSampler, collate
 from mixtures.preparation import check_hparams, find_corpus, make_datasets
 from recipe import MEASURES, RECIPE
-from recipekit.experiment import begin, output_folder, write_record
+from recipekit.experiment import LOG_CONFIG, begin, held_folder, write_record
 from recipekit.reporting.learning_curve import plot_learning_curve
 from recipekit.scoring.statistics import mean_of_conditions
 from recipekit.scoring.summary import format_table, write_results
@@ -206,7 +206,10 @@ def main(arguments):
             hparams["init_from"], hparams["modules"], hparams
         )
     folder = Path(hparams["output_folder"])
-    with output_folder(folder):
+    with held_folder(folder):
+        sb.create_experiment_directory(
+            str(folder), log_config=LOG_CONFIG, save_env_desc=False
+        )
         corpus, datasets, digests["rows_digest"] = dataio_prep(hparams)
         brain = Separation(
             modules=hparams["modules"],

@@ -13,7 +13,7 @@ import speechbrain as sb
 import torch
 
 from recipe import NOISES, RECIPE
-from recipekit.experiment import begin, output_folder, write_record
+from recipekit.experiment import LOG_CONFIG, begin, held_folder, write_record
 from recipekit.files import keyed
 from recipekit.scoring.summary import format_table, write_results
 from recipekit.studies import trial
@@ -100,7 +100,10 @@ def main(arguments):
     line = read_command_line(arguments, "Trains the toy recipe.", RECIPE)
     hparams = begin(line)
     folder = Path(hparams["output_folder"])
-    with output_folder(folder):
+    with held_folder(folder):
+        sb.create_experiment_directory(
+            str(folder), log_config=LOG_CONFIG, save_env_desc=False
+        )
         train, valid, test = (
             Corpus(subset, count)
             for subset, count in (("train", 24), ("val", 12), ("test", 12))

@@ -200,6 +200,38 @@ def test_output_folder_below_a_file_is_refused(tmp_path, capsys, corpus):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "key", ["score_workers", "curriculum", "lr", "schedules", "modules", "train_logger"]
+)
+def test_a_file_without_a_key_is_refused_before_any_work(key, tmp_path):
+    text = HPARAMS.read_text(encoding="utf-8")
+    lines, skipped = [], False
+    for line in text.splitlines():
+        if line[:1].strip():  # what is indented belongs to the key above
+            skipped = line.startswith(f"{key}:")
+        if not skipped:
+            lines.append(line)
+    path = tmp_path / "mine.yaml"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"lacks the key {key}, .* hparams/"):
+        read_command_line([str(path), "--output_folder", str(tmp_path)], "", RECIPE)
+
+
+def test_a_recipe_run_from_elsewhere_says_where_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="does not exist.*run this from .*separation"):
+        read_command_line(["hparams/dprnn.yaml"], "", RECIPE)
+
+
+def test_a_refused_command_leaves_the_record_of_the_run(corpus, tmp_path):
+    run(arguments(corpus, tmp_path, N_epochs=1))
+    record = (tmp_path / "env.log").read_text(encoding="utf-8")
+    assert (tmp_path / "train.py").is_file()  # the script that ran
+    done = run(arguments(corpus, tmp_path, N_epochs=1, lr=0.5), check=False)
+    assert done.returncode == 1 and "begun with lr" in done.stdout
+    assert (tmp_path / "env.log").read_text(encoding="utf-8") == record
+
+
 def test_missing_corpus_is_named(tmp_path, capsys):
     line = arguments(tmp_path / "nowhere", tmp_path / "run")
     done = run(line, check=False)
