@@ -40,7 +40,7 @@ train: install  ## a small model on a synthetic corpus, from corpus to separatio
 	@echo "Learning curve: $(SEPARATION)/$(TRIAL)/learning_curve.png"
 	@ls $(SEPARATION)/$(TRIAL)/separated/*.wav | sed 's/^/Separated: /'
 
-test: .venv/dev.installed  ## all tests: some ten minutes
+test: .venv/dev.installed  ## all tests: a quarter of an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 chaos: .venv/dev.installed  ## kills training at 300 random moments and at each disk call: hours
