@@ -23,6 +23,7 @@ from recipekit.training.identity import identity, plain
 from recipekit.training.loaders import ShownLoader
 from recipekit.training.loggers import log, start_loggers
 from recipekit.training.steps import CarefulBrain, TrainingStopped
+from recipekit.training.train_state import TrainState
 
 logger = get_logger(__name__)
 
@@ -274,11 +275,12 @@ class RecipeBrain(CarefulBrain):
             self._report_epoch(entry["train"], valid)
 
     def _report_epoch(self, train, valid):
-        state, unit = self.state, self.recipe.measures.unit
+        state = self.state
+        best = self.measures.with_unit(max(state.scores))
         logger.info(
             f"Epoch {state.current}: training {self.in_words(train)}, validation "
-            f"{self.in_words(valid)} (best score {max(state.scores):.2f} {unit} in "
-            f"epoch {state.best_epoch}); {state.seconds[-1]:.0f} s"
+            f"{self.in_words(valid)} (best score {best} in epoch "
+            f"{state.best_epoch}); {state.seconds[-1]:.0f} s"
         )
         if state.stops_early and state.current < state.limit:
             logger.info(
@@ -292,7 +294,7 @@ class RecipeBrain(CarefulBrain):
             parts = [None] * self.world_size
             torch.distributed.all_gather_object(parts, rows)
             rows = [row for part in parts for row in part]
-        names = self.recipe.measures.describing[:2]
+        names = self.measures.describing[:2]
         return sorted(rows, key=lambda row: [row[name] for name in names])
 
     def _mean_over_processes(self, value):
@@ -329,7 +331,7 @@ class RecipeBrain(CarefulBrain):
         meta = {"epoch": 0, "score": None, "items": 0, "seconds": 0.0}
         if best is not None:
             meta = best.meta
-            trained = type(self.state)(self.state.limit, self.state.patience)
+            trained = TrainState(self.state.limit, self.state.patience)
             trained.load(best.paramfiles["state"])
             # What cannot change the scores may differ.
             here = {"processes": self.world_size, "precision": self.precision}

@@ -55,4 +55,4 @@ def run_name(hparams_file, settings, free_keys=()):
     a shorter one.
     """
     kept = identity(settings, free_keys)
-    return keyed.digest([hparams_file, sorted(kept.items())])[:16]
+    return keyed.digest([hparams_file, list(kept.items())])[:16]

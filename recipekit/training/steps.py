@@ -219,10 +219,9 @@ class CarefulBrain(sb.Brain):
 
     def in_words(self, stats):
         """Returns scores as a list in words; the loss if there is nothing else."""
-        measures = self.measures
-        titles = {name: metric.title for name, metric in measures.metrics.items()}
+        titles = {name: each.title for name, each in self.measures.metrics.items()}
         shown = {k: v for k, v in stats.items() if k != "loss"} or stats
         return ", ".join(
-            f"{titles.get(name, name)} {value:.2f} {measures.unit}".rstrip()
+            f"{titles.get(name, name)} {self.measures.with_unit(value)}"
             for name, value in shown.items()
         )

@@ -76,6 +76,22 @@ def test_nothing_imports_in_a_circle(rooms):
     list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
+def test_rooms_import_in_their_order():
+    """As the library says of itself."""
+    order = ("files", "scoring", "training", "studies", "reporting")
+    said = (REPOSITORY / "recipekit" / "__init__.py").read_text(encoding="utf-8")
+    assert ", ".join(order) in said
+    known = modules()
+    for name, file in known.items():
+        room, *_ = name.removeprefix("recipekit.").split(".")
+        if not name.startswith("recipekit.") or room not in order:
+            continue
+        for other in imports(file, set(known), top_level=False):
+            imported, *_ = other.removeprefix("recipekit.").split(".")
+            if other.startswith("recipekit.") and imported in order:
+                assert order.index(imported) <= order.index(room), (name, other)
+
+
 def test_train_is_short():
     lines = (POLSESS / "separation" / "train.py").read_text("utf-8").splitlines()
     assert len(lines) <= 250

@@ -51,9 +51,14 @@ class Layer:
         return f"{self.prefix}{stem}.{audio_format}"
 
 
+# What the stem of a recording's reverbs is drawn for, all three at once. Its value says
+# nothing; with another one the files of corpora would get other names.
+REVERB_STEM = True
+
+
 def _reverb(name, column):
     prefix = name.removesuffix("reverb")
-    return Layer(name, name, column, indoor_only=True, stem_key=True, prefix=prefix)
+    return Layer(name, name, column, True, REVERB_STEM, prefix)
 
 
 S1 = Layer("s1", "clean", "speaker1File", stem_key="clean1")

@@ -36,7 +36,7 @@ class DescriptionConstructor(TagConstructor):
 
     def refuse(self, node):
         """Raises for any tag that could name code."""
-        raise SeparationError(
+        raise ValueError(
             f"tag {node.tag!r} in line {node.start_mark.line + 1} is refused: a model "
             f"is built of {', '.join(KNOWN_CLASSES)} only"
         )
@@ -67,9 +67,8 @@ def read_description(file, constructor=DescriptionConstructor):
     """
     try:
         return read_tagged(file, constructor)
-    except (ValueError, SeparationError) as error:
-        reason = " ".join(str(error).split()).removeprefix(f"{file}: ")
-        raise SeparationError(f"{file}: {reason}") from error
+    except ValueError as error:
+        raise SeparationError(str(error)) from error
 
 
 def build(value, built):
