@@ -10,11 +10,14 @@ from recipekit.studies.ledger_columns import (
     FILE,
     NUMBER,
     PREFIX,
+    SPACES,
+    SPACES_COLUMNS,
     STATUSES,
     TEXT,
     TIME,
     columns_of,
 )
+from recipekit.studies.spaces import Prior
 
 TEXTS, NUMBERS, TIMES = map(columns_of, (TEXT, NUMBER, TIME))
 FIDELITY = ["train_items", "epochs"]
@@ -83,6 +86,42 @@ def read_ledger(path):
     if not np.isfinite(frame.loc[frame["status"] == "completed", "score"]).all():
         raise ValueError(f"{path}: a completed trial lacks a finite score")
     return frame
+
+
+def read_spaces(ledger_path):
+    """Reads the spaces that the stages of a study search.
+
+    Arguments
+    ---------
+    ledger_path : Path
+        Of the study's ledger; spaces.csv lies beside it.
+
+    Returns
+    -------
+    dict
+        Name of the stage -> dict from key to Prior, with the bounds that it had:
+        narrowed ones where a stage narrows.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, if it is missing or holds what no study writes.
+    """
+    path = Path(ledger_path).with_name(SPACES)
+    remedy = "Resuming the study (`study.py`) writes it again"
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file. {remedy}")
+    table = read_table(
+        path, SPACES_COLUMNS, remedy, may_be_empty=True, only=True, dtype=str
+    )
+    spaces = {}
+    for row in table.itertuples():
+        try:
+            prior = Prior.parse(row.key, row.prior)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {row.Index + 2}: {error}") from None
+        spaces.setdefault(row.stage, {})[row.key] = prior
+    return spaces
 
 
 def searched_keys(trials):

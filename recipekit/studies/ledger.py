@@ -2,9 +2,15 @@
 
 import pandas as pd
 
-from recipekit.files.atomic import replacing
+from recipekit.files.atomic import csv_writer, replacing
 from recipekit.files.locks import hold
-from recipekit.studies.ledger_columns import COLUMNS, FILE, PREFIX
+from recipekit.studies.ledger_columns import (
+    COLUMNS,
+    FILE,
+    PREFIX,
+    SPACES,
+    SPACES_COLUMNS,
+)
 
 
 def ledger(study, storage):
@@ -77,9 +83,15 @@ def _utc(moment):
 
 
 def write_ledger(study, storage):
-    """Writes ledger.csv into the study's folder; several workers may do so at once."""
-    with (
-        hold(study.folder, wait=True, name=".ledger.lock"),
-        replacing(study.folder / FILE) as path,
-    ):
-        ledger(study, storage).to_csv(path, index=False, lineterminator="\n")
+    """Writes ledger.csv and spaces.csv into the study's folder.
+
+    Several workers may do so at once.
+    """
+    with hold(study.folder, wait=True, name=".ledger.lock"):
+        with replacing(study.folder / FILE) as path:
+            ledger(study, storage).to_csv(path, index=False, lineterminator="\n")
+        with csv_writer(study.folder / SPACES, SPACES_COLUMNS) as writer:
+            for stage in study.stages:
+                if stage.search and storage.begun(stage):
+                    for key, prior in storage.space(stage).items():
+                        writer.writerow((stage.name, key, str(prior)))

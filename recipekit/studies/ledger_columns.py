@@ -1,6 +1,8 @@
 """What a ledger says of a trial: its columns, and what can become of it."""
 
 FILE = "ledger.csv"
+SPACES = "spaces.csv"  # beside it: the prior of each key that a stage searches
+SPACES_COLUMNS = ("stage", "key", "prior")
 PREFIX = "hp."  # of the columns of searched keys, which come last
 FINISHED = ("completed", "failed")
 STATUSES = (*FINISHED, "running", "waiting")

@@ -113,6 +113,10 @@ class Storage:
             self._experiments[stage.name] = found
         return self._experiments[stage.name]
 
+    def begun(self, stage):
+        """Returns whether a stage has begun."""
+        return self._experiment(stage) is not None
+
     def trials(self, stage):
         """Returns the trials of a stage, in the order of their ends."""
         experiment = self._experiment(stage)
