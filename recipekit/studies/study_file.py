@@ -13,7 +13,7 @@ from recipekit.training.hparams_keys import Keys, unknown
 from recipekit.training.identity import identity
 
 ALGORITHMS = ("random", "tpe", "asha")
-EPOCH_KEYS = ("N_epochs", "lr_horizon", "lr_step", "lr_warmup")
+EPOCH_KEYS = ("N_epochs", "lr_horizon", "lr_step", "lr_warmup", "lr_cooldown")
 
 # What a value must be: a test and its name.
 WHOLE = (lambda v: _is(v, int) and v >= 1, "a whole number, at least 1")

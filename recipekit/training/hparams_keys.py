@@ -117,6 +117,7 @@ KINDS = {
     "lr_patience": whole(0),
     "lr_step": number(),
     "lr_warmup": number(open_low=False),
+    "lr_cooldown": number(open_low=False),
     "lr_horizon": number(),
     "precision": one_of("fp32", "bf16", "fp16"),
     "dropout": Kind(

@@ -9,7 +9,7 @@ from recipekit.files import keyed
 # Values of these types are compared; others are objects that keys build.
 PLAIN = (str, int, float, list, type(None))
 # How long a run lasts: may grow when it is resumed, but differs between repetitions.
-LENGTH_KEYS = ("N_epochs", "early_stop_patience")
+LENGTH_KEYS = ("N_epochs", "early_stop_patience", "lr_cooldown")
 # Keys of every recipe that may change when a run is resumed.
 FREE_KEYS = (
     *LENGTH_KEYS,

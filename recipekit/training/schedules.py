@@ -78,12 +78,66 @@ class Schedule:
         """Loads nothing."""
 
 
+@register_checkpoint_hooks
 class Constant(Schedule):
-    """The same rate throughout."""
+    """The same rate, which may fall to 0 over the last epochs, the cool-down.
+
+    Until it falls, the rate does not depend on how long the run shall be: so a run may
+    be resumed for longer, and decide at any time to end with a cool-down. The fall is
+    1 - sqrt, from Hägele et al., 2024 (arXiv 2405.18392, section 3.2).
+
+    Arguments
+    ---------
+    lr : float
+        The rate.
+    cooldown : float
+        Epochs of the fall; 0: none.
+    N_epochs : int
+        Where it ends.
+    """
+
+    def __init__(self, lr, cooldown=0, N_epochs=math.inf):
+        super().__init__(lr)
+        if not 0 <= cooldown <= N_epochs:
+            raise ValueError(
+                f"lr_cooldown: {cooldown}; expected at least 0 and at most N_epochs, "
+                f"which is {N_epochs}"
+            )
+        self.falls = (N_epochs - cooldown, N_epochs)
+        self.progress = 0.0
 
     def part(self, progress):
-        """Returns 1, whatever the progress."""
-        return 1.0
+        """Returns the part of the highest rate after ``progress`` epochs."""
+        start, end = self.falls
+        if progress <= start:
+            return 1.0
+        return 1 - math.sqrt(min(1.0, (progress - start) / (end - start)))
+
+    def rate(self, progress):
+        """Returns the learning rate after ``progress`` epochs, which it remembers."""
+        self.progress = max(self.progress, progress)
+        return super().rate(progress)
+
+    @mark_as_saver
+    def save(self, path):
+        """Saves when the rate falls, and the progress so far, as JSON."""
+        state = {"falls": self.falls, "progress": self.progress}
+        Path(path).write_text(json.dumps(state), encoding="utf-8")
+
+    @mark_as_loader
+    def load(self, path, end_of_epoch):
+        """Loads what was saved; refuses a fall that epochs before contradict."""
+        before = json.loads(Path(path).read_text(encoding="utf-8"))
+        falls, self.progress = tuple(before["falls"]), before["progress"]
+        shared = min(self.progress, self.falls[1])  # what both runs have trained
+        if falls != self.falls and shared > min(falls[0], self.falls[0]):
+            raise ValueError(
+                f"lr_cooldown and N_epochs: the run in this output_folder is at epoch "
+                f"{self.progress:.1f}, with a rate that falls from epoch {falls[0]} to "
+                f"{falls[1]}; now it would fall from {self.falls[0]} to "
+                f"{self.falls[1]}. A cool-down begins with epochs that are not trained "
+                "yet, and ends the run; or give another output_folder"
+            )
 
 
 class Step(Schedule):

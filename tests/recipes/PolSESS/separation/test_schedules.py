@@ -63,6 +63,7 @@ def scheduler(name, lr=0.25, factor=0.5, patience=1, step=2, **changes):
         "cosine": partial(schedules.Cosine, **warmed),
         "onecycle": partial(schedules.OneCycle, **warmed),
         "constant": partial(schedules.Constant, lr),
+        "cooled": partial(schedules.Constant, lr, cooldown=4, N_epochs=10),
     }
     return schedules.chosen(named, name)
 
@@ -106,6 +107,7 @@ def test_weight_decay_is_decoupled_for_adamw_only():
     "name, parts",
     [
         ("constant", {0: 1, 5.5: 1, 99: 1}),
+        ("cooled", {0: 1, 6: 1, 6.25: 0.75, 7: 0.5, 8: 1 - math.sqrt(0.5), 10: 0}),
         ("plateau", {0: 1, 5.5: 1, 99: 1}),
         ("step", {0: 1, 1.99: 1, 2: 0.5, 3.9: 0.5, 4: 0.25, 9.5: 0.0625}),
         (
@@ -170,6 +172,7 @@ def test_plateau_is_that_of_speechbrain_also_after_loading(tmp_path):
         ({"scheduler": "step", "lr_step": 0}, "lr_step: 0"),
         ({"scheduler": "cosine", "lr_horizon": 2}, "lr_horizon: 2, but N_epochs: 3"),
         ({"scheduler": "onecycle", "lr_warmup": 3}, "lr_warmup: 3; .* is 3 epochs"),
+        ({"lr_cooldown": 4, "scheduler": "constant"}, "lr_cooldown: 4; .* which is 3"),
     ],
 )
 def test_wrong_keys_are_refused_when_the_hparams_are_read(tmp_path, changes, message):
@@ -188,6 +191,7 @@ CASES = {
     "cosine": {"optimizer": "nadam", "scheduler": "cosine", "lr_horizon": 3},
     "onecycle": {"optimizer": "radam", "scheduler": "onecycle", "lr_horizon": 4},
     "step": {"optimizer": "sgd", "scheduler": "step", "lr_step": 1},
+    "constant": {"scheduler": "constant"},
     "plateau": {"optimizer": "adamw", "scheduler": "plateau"},
 }
 
@@ -206,16 +210,17 @@ def test_interrupted_and_promoted_run_is_the_straight_one(fit, monkeypatch, name
         return fit_batch(self, batch)
 
     monkeypatch.setattr(schedules.Plateau, "observe", disappointed)
-    straight = last_checkpoint(fit("straight", **changes, N_epochs=3))
+    longer = {"N_epochs": 3} | ({"lr_cooldown": 1} if name == "constant" else {})
+    straight = last_checkpoint(fit("straight", **changes, **longer))
     with monkeypatch.context() as patched:
         patched.setattr(train.Separation, "fit_batch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fit("promoted", **changes)
     fit("promoted", **changes)
-    promoted = last_checkpoint(fit("promoted", **changes, N_epochs=3))
+    promoted = last_checkpoint(fit("promoted", **changes, **longer))
     assert_same(straight, promoted)
     rates = [entry["lr"] for entry in promoted["state"]["history"]]
-    assert len(set(rates)) == (2 if name == "plateau" else 3)
+    assert len(set(rates)) == (2 if name in ("plateau", "constant") else 3)
 
 
 def test_rates_of_steps_follow_progress_and_curriculum(fit, monkeypatch):
@@ -247,6 +252,20 @@ def test_a_horizon_does_not_move(fit):
     with pytest.raises(ValueError, match=r"begun with lr_horizon 2 \(now 1\)"):
         fit("run", **changes, N_epochs=1)
     fit("run", **changes, N_epochs=1, lr_horizon=2)
+
+
+def test_a_cooldown_ends_a_run(fit):
+    changes = {"scheduler": "constant", "lr_cooldown": 1}
+    folder = fit("run", **changes)  # of two epochs, the second of which cools down
+    for longer in ({"N_epochs": 3}, {"N_epochs": 3, "lr_cooldown": 0}):
+        with pytest.raises(ValueError, match="falls from epoch 1 to 2; now it would"):
+            fit("run", **changes | longer)
+    assert len(last_checkpoint(folder)["state"]["history"]) == 2
+    fit("run", **changes)
+    fit("run", **changes | {"N_epochs": 1, "lr_cooldown": 0})  # what was before it
+    fit("late", "--scheduler", "constant")
+    with pytest.raises(ValueError, match="is at epoch 1.8"):
+        fit("late", scheduler="constant", N_epochs=3, lr_cooldown=2)
 
 
 def test_gradients_are_clipped_unless_the_norm_is_infinite(fit, monkeypatch):
