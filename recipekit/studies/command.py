@@ -140,14 +140,7 @@ def _keep_record(study, recipe):
                 text = yaml.safe_dump(now, sort_keys=False, width=88)
                 temporary.write_text(text, encoding="utf-8")
             return
-        before = _read_record(path)
-        begun_with = before.pop("recordings")
-        if before != yaml.safe_load(yaml.safe_dump(study.record)):
-            raise ValueError(
-                f"{path} differs from what is asked for now, in "
-                f"{', '.join(_differences(before, study.record))}. Give the study "
-                f"another `name:` to begin anew, or remove {study.folder}"
-            )
+        begun_with = _check_record(study)
         for stage, then, here in zip(study.stages, begun_with, recordings, strict=True):
             if then["digest"] != here["digest"]:
                 raise ValueError(
@@ -156,6 +149,21 @@ def _keep_record(study, recipe):
                     "the data_folder of the study's other trials, or the study another "
                     "`name:` to begin anew"
                 )
+
+
+def _check_record(study):
+    """Raises ValueError if a study was begun as another one; returns its recordings."""
+    path = study.folder / "study.yaml"
+    before = _read_record(path)
+    recordings = before.pop("recordings")
+    if before != yaml.safe_load(yaml.safe_dump(study.record)):
+        raise ValueError(
+            f"{path} differs from what is asked for now, in "
+            f"{', '.join(_differences(before, study.record))}. Give what it was begun "
+            "with, or the study another `name:` to begin anew; or remove "
+            f"{study.folder}"
+        )
+    return recordings
 
 
 def _read_record(path):
@@ -253,6 +261,7 @@ def show_status(study):
         for path in sorted(study.folder.parent.glob(f"{study.name}-*/study.yaml")):
             print(f"  but {path.parent} is: give the --scale that it was begun with")
         return
+    _check_record(study)
     storage = Storage(study)
     with storage.explained():
         table = ledger(study, storage)

@@ -1,5 +1,7 @@
 """What a study cost and found, trial by trial, read from the database."""
 
+from datetime import datetime, timezone
+
 import pandas as pd
 
 from recipekit.files.atomic import csv_writer, replacing
@@ -35,7 +37,7 @@ def ledger(study, storage):
     rows = [
         _row(study, stage, trial)
         for stage in study.stages
-        for trial in storage.trials(stage)
+        for trial in sorted(storage.trials(stage), key=_by_end)
     ]
     searched = sorted({key for row in rows for key in row if key.startswith(PREFIX)})
     table = pd.DataFrame(rows, columns=[*COLUMNS, *searched])
@@ -78,8 +80,15 @@ def _row(study, stage, trial):
     }
 
 
-def _utc(moment):
-    return moment and moment.isoformat(timespec="seconds") + "Z"
+def _by_end(trial):
+    return trial.ended is None, trial.ended, trial.place
+
+
+def _utc(seconds):
+    return (
+        seconds
+        and f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+    )
 
 
 def write_ledger(study, storage):

@@ -9,6 +9,44 @@ REPEATED = ("seed", "N_epochs")  # keys in which trials of one configuration dif
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A trial as the study sees it.
+
+    Attributes
+    ----------
+    id : str
+    place : int
+        Which one of its stage it is, by its beginning.
+    params : dict
+    status : str
+        completed, failed, running or waiting.
+    epochs : int or None
+        N_epochs asked for.
+    loss : float or None
+        What it came to, once it has ended: minus the score, or a value for failures.
+    statistics : dict
+        What else the trial reported.
+    started, ended : float or None
+        Seconds since 1970.
+    """
+
+    id: str
+    place: int
+    params: dict
+    status: str
+    epochs: int | None
+    loss: float | None
+    statistics: dict
+    started: float | None = None
+    ended: float | None = None
+
+    @property
+    def score(self):
+        """The best validation score (float), or None if there is none."""
+        return -self.loss if self.status == "completed" else None
+
+
+@dataclass(frozen=True)
 class Configuration:
     """A point of a space with the best score it was given at its highest fidelity.
 
@@ -27,30 +65,69 @@ class Configuration:
     score: float
 
 
-def key_of(params):
-    """Returns what the params of trials of one configuration have in common (str)."""
-    return repr(sorted((k, v) for k, v in params.items() if k not in REPEATED))
-
-
-def losses_by_rung(rungs, trials):
-    """Returns the losses of a search by successive halving, for ``promotion``.
+def begin(stage, before):
+    """Returns what a stage begins with.
 
     Arguments
     ---------
-    rungs : list of int
-        Values of N_epochs, ascending.
-    trials : iterable of (dict, float or None)
-        The params of each, N_epochs among them, and its loss; None while it runs.
+    stage : Stage
+    before : dict
+        Name of each stage that it depends on -> (Stage, its space, its points, its
+        trials).
 
     Returns
     -------
-    dict
-        Rung -> dict from ``key_of`` the params to the loss.
+    space : dict
+        Key -> Prior; empty for a stage of fixed configurations.
+    points : list of dict
+        Params of all its trials, or of those that a search begins with.
     """
-    losses = {rung: {} for rung in rungs}
-    for params, loss in trials:
-        losses[params["N_epochs"]][key_of(params)] = loss
-    return losses
+    if stage.runs:
+        wanted = stage.runs["top"]
+        chosen = [c.params for c in _best(wanted, before)] if wanted else [{}]
+        return {}, points(chosen, stage.runs["grid"], stage.seeds)
+    search = stage.search
+    space, first = dict(search["space"]), [dict(known) for known in search["first"]]
+    if narrowed := search["narrow"]:
+        _, inherited, _, _ = before[narrowed["stages"][0]]
+        found = configurations(_trials(narrowed, before))
+        inherited = narrow(inherited, found, narrowed["best"], narrowed["quantiles"])
+        own = set(search["own"])
+        space = {k: p if k in own else inherited[k] for k, p in space.items()}
+    for found in _best(search["carry"], before) if search["carry"] else ():
+        if all(prior.contains(found.params[key]) for key, prior in space.items()):
+            first.append({key: found.params[key] for key in space})
+    return space, first
+
+
+def _trials(wanted, before):
+    return [trial for name in wanted["stages"] for trial in before[name][3]]
+
+
+def _best(wanted, before):
+    """Returns the configurations that ``top`` or ``carry`` of a stage asks for."""
+    space = {}
+    for name in wanted["stages"]:
+        space |= before[name][1]
+    found = configurations(_trials(wanted, before))
+    if not found:
+        raise ValueError(
+            f"no trial of {', '.join(wanted['stages'])} has a score to choose by"
+        )
+    groups = {}
+    for each in found:
+        key = repr([each.params[name] for name in wanted["each"]])
+        groups.setdefault(key, []).append(each)
+    return [
+        chosen
+        for members in groups.values()
+        for chosen in top(members, wanted["count"], space, wanted["within"])
+    ]
+
+
+def key_of(params):
+    """Returns what the params of trials of one configuration have in common (str)."""
+    return repr(sorted((k, v) for k, v in params.items() if k not in REPEATED))
 
 
 def configurations(trials):
@@ -62,7 +139,7 @@ def configurations(trials):
     Arguments
     ---------
     trials : list of Trial
-        Completed ones (``storage.Trial``); failed ones are left out.
+        Failed and unfinished ones are left out.
     """
     found = {}
     for trial in trials:
@@ -93,14 +170,7 @@ def top(candidates, count, space, within=None):
         the one that is farthest from all taken (greedy max-min of the Euclidean
         distance in the normalised space) among those of the highest fidelity that
         score at most this much below the best; if they are too few, the next best.
-
-    Raises
-    ------
-    ValueError
-        If there is no candidate.
     """
-    if not candidates:
-        raise ValueError("no trial of the stage has a score to choose by")
     if within is None:
         return candidates[:count]
     best = candidates[0]
@@ -154,6 +224,7 @@ def narrow(space, candidates, best, quantiles):
         if prior.choices is not None or key not in counted[0].params:
             continue
         values = np.array([item.params[key] for item in counted], dtype=float)
+        values = values.clip(prior.low, prior.high)
         if prior.log:
             low, high = np.exp(np.quantile(np.log(values), quantiles))
         else:
@@ -190,41 +261,3 @@ def points(chosen, grid, seeds):
         for values in combinations
     ]
     return [point for place, point in enumerate(every) if point not in every[:place]]
-
-
-def promotion(losses, base, configurations):
-    """Returns what asynchronous successive halving promotes next, or None.
-
-    The best configuration among the best ``1 / base`` of a rung that is not on the next
-    rung yet, from the highest rung down. When all configurations are drawn and nothing
-    runs, an empty rung gets the best of the one below: a run always reaches the top.
-
-    Arguments
-    ---------
-    losses : dict
-        Rung (epochs), ascending -> dict of configuration -> loss, None while it runs.
-    base : int
-    configurations : int
-        How many the lowest rung shall have.
-
-    Returns
-    -------
-    tuple or None
-        Configuration, its rung, and the rung that it is to reach.
-    """
-    pairs = list(zip(losses, list(losses)[1:], strict=False))
-    ranked = {
-        rung: sorted((c for c in known if known[c] is not None), key=known.get)
-        for rung, known in losses.items()
-    }
-    for lower, higher in reversed(pairs):
-        for found in ranked[lower][: len(ranked[lower]) // base]:
-            if found not in losses[higher]:
-                return found, lower, higher
-    drawn = len(losses[min(losses)]) >= configurations
-    running = any(loss is None for known in losses.values() for loss in known.values())
-    if drawn and not running:
-        for lower, higher in pairs:
-            if ranked[lower] and not losses[higher]:
-                return ranked[lower][0], lower, higher
-    return None

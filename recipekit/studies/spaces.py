@@ -101,6 +101,36 @@ class Prior:
         low, high = scale(self.low), scale(self.high)
         return (scale(value) - low) / (high - low)
 
+    def at(self, part, digits):
+        """Returns the value at a part (0..1) of the range; reals have some digits."""
+        if self.choices is not None:
+            return self.choices[
+                min(int(part * len(self.choices)), len(self.choices) - 1)
+            ]
+        low, high = self._range()
+        if self.log:
+            value = math.exp(math.log(low) + part * math.log(high / low))
+        else:
+            value = low + part * (high - low)
+        if self.integer:
+            return min(int(value), int(self.high))
+        return min(max(float(f"{value:.{digits}g}"), self.low), self.high)
+
+    def part(self, value):
+        """Returns at which part of the range a value is, the middle of those where
+        ``at`` returns it; of a value outside the bounds, the nearest.
+        """
+        if self.choices is not None:
+            return (self.choices.index(value) + 0.5) / len(self.choices)
+        value = min(max(value, self.low), self.high) + 0.5 * self.integer
+        scale = math.log if self.log else float
+        low, high = map(scale, self._range())
+        return (scale(value) - low) / (high - low)
+
+    def _range(self):
+        """Returns the range of which integers have equal shares."""
+        return self.low, self.high + self.integer
+
     def contains(self, value):
         """Returns whether a value is within the bounds, or one of the choices."""
         if self.choices is not None:
@@ -111,7 +141,7 @@ class Prior:
         """Returns how far two values are apart, 0..1; choices are equal or not."""
         if self.choices is not None:
             return float(first != second)
-        return abs(self.unit(first) - self.unit(second))
+        return abs(self.part(first) - self.part(second))
 
     def narrowed(self, low, high):
         """Returns the prior with other bounds, clipped to the present ones; those

@@ -26,12 +26,15 @@ class Stage:
     needs : tuple of str
         Stages that must be finished before.
     search : dict or None
-        algorithm, options, trials, hours, space (key -> Prior), narrow, carry,
-        first_rung, base.
+        algorithm, trials, hours, space (key -> Prior), own (those of its keys that are
+        not narrowed), first, narrow, carry, halving (first_rung, base, rule).
     runs : dict or None
         top, grid, seeds, test.
     varied : dict
         The settings of ``for_each`` that this stage is for.
+    origin : str
+        Its name without these. Stages of one origin draw the same points of the unit
+        cube, so that a comparison of their settings is not one of luck.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Stage:
     search: dict | None = None
     runs: dict | None = None
     varied: dict = field(default_factory=dict)
+    origin: str = ""
 
     @property
     def algorithm(self):
@@ -55,26 +59,30 @@ class Stage:
     @property
     def rungs(self):
         """The numbers of epochs for which trials are run, ascending."""
-        if self.algorithm != "asha":
+        halving = self.search and self.search["halving"]
+        if not halving:
             return [self.epochs]
-        return rungs(self.search["first_rung"], self.epochs, self.search["base"])
+        return rungs(halving["first_rung"], self.epochs, halving["base"])
 
     def max_trials(self):
-        """Returns how many trials the stage has; with asha about, with promotions.
+        """Returns how many trials the stage has; with halving about, with longer ones.
 
         None if hours end it.
         """
         if self.runs:
             count = math.prod(len(values) for values in self.runs["grid"].values())
             top = self.runs["top"]
-            return (top["count"] if top else 1) * count * max(1, len(self.seeds))
-        if self.algorithm != "asha":
-            return self.search["trials"]
+            if top:
+                count *= top["count"] * top["groups"]
+            return count * max(1, len(self.seeds))
+        if self.search["hours"]:
+            return None
         return sum(self._trials_of_rungs())
 
     def _trials_of_rungs(self):
-        """Returns how many trials of asha about reach each rung."""
-        trials, base = self.search["trials"], self.search["base"]
+        """Returns how many trials about reach each rung."""
+        trials, halving = self.search["trials"], self.search["halving"]
+        base = halving["base"] if halving else 1
         return [max(1, trials // base**rung) for rung in range(len(self.rungs))]
 
     @property
@@ -85,13 +93,13 @@ class Stage:
     def cost(self):
         """Returns the training examples that the stage costs, or None if unknown.
 
-        Early stopping and configurations that were run before cost less; asha may
-        promote some more, since the ranks change while trials come in.
+        Early stopping and configurations that were run before cost less; halving may
+        let some more go on, since the ranks change while trials come in.
         """
         items, trials = self.settings.get("train_items"), self.max_trials()
         if items is None or trials is None or self.epochs is None:
             return None
-        if self.algorithm != "asha":
+        if self.runs:
             return trials * items * self.epochs
         starts = [0, *self.rungs[:-1]]  # from which a promoted trial resumes
         counts = self._trials_of_rungs()
@@ -176,11 +184,8 @@ def _as_argument(value):
 
 
 def rungs(first, last, base):
-    """Returns ASHA's numbers of epochs, about ``base`` times as many each."""
-    number = int(math.log(last / first) / math.log(base) + 1 + 1e-9)
-    spaced = [
-        round(first * (last / first) ** (i / (number - 1))) for i in range(number)
-    ]
-    for place in range(1, number):
-        spaced[place] = max(spaced[place], spaced[place - 1] + 1)
-    return spaced
+    """Returns numbers of epochs, each ``base`` times the one before, up to the last."""
+    found = [first]
+    while found[-1] * base < last:
+        found.append(found[-1] * base)
+    return [*found, last] if first < last else [last]

@@ -1,84 +1,45 @@
-"""The trials of a study in Oríon's database; the one module that knows Oríon."""
+"""The trials of a study in its database, which is all that is known of them.
 
-import logging
+A stage is a list of trials that only grows. Whoever finds nothing waiting reads the
+list, lets ``proposals`` say what comes next and appends it as the n-th; should another
+worker have appended an n-th meanwhile, the database refuses and the worker reads
+again. Nothing is locked for longer than one call, and no call needs another one to
+follow: a worker may be killed between any two.
+"""
+
 import os
-import re
-import warnings
+import threading
+import time
+import uuid
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 
-# How often a worker says that its trial is alive; after five times this, another takes
-# it up. Oríon reads the variable when it is imported; its own default is ten minutes.
-os.environ.setdefault("ORION_HEARTBEAT", "30")
-
-with warnings.catch_warnings():  # it uses pkg_resources
-    warnings.simplefilter("ignore")
-    import orion.core
-    from orion.client.experiment import ExperimentClient
-    from orion.core.io.database import DatabaseError, DuplicateKeyError
-    from orion.core.io.experiment_builder import ExperimentBuilder
-    from orion.core.utils.exceptions import (
-        CompletedExperiment,
-        NoConfigurationError,
-        RaceCondition,
-        ReservationRaceCondition,
-        WaitingForTrials,
-    )
-    from orion.storage.base import LockAcquisitionTimeout
-
-    import recipekit.studies.algorithms  # noqa: F401  (makes them known to Oríon)
-    from recipekit.studies.database import REMEDY, Documents, NotPlainError
-
-from recipekit.files import keyed
 from recipekit.studies import selection
+from recipekit.studies.database import (
+    REMEDY,
+    STAGES,
+    TRIALS,
+    DatabaseError,
+    DuplicateKeyError,
+    open_database,
+)
 from recipekit.studies.ledger_columns import FINISHED
-from recipekit.studies.trial import result
+from recipekit.studies.proposals import next_params
+from recipekit.studies.selection import Trial
+from recipekit.studies.spaces import Prior
 
-logging.getLogger("orion").setLevel(logging.ERROR)
+# How often a worker says that its trial is alive, in seconds.
+HEARTBEAT = float(os.environ.get("ORION_HEARTBEAT", 30))
+MISSED_BEATS = 5  # of a trial that counts as lost,
+WATCHED_BEATS = 2  # seen by the clock of the worker that takes it up: clocks differ
 ENOUGH_FAILED = 3  # failures in a stage without a score: something is wrong with all
-UNLIMITED = 10**9
-MISSED_BEATS = 5  # signs of life, after which Oríon counts a trial as lost
-# Where nothing runs, how often a suggestion is asked for: after a full disk or a kill
-# an algorithm may first redraw what is there already.
-DRAWS = 10
 
-
-@dataclass(frozen=True)
-class Trial:
-    """A trial as the study sees it.
-
-    Attributes
-    ----------
-    id : str
-    params : dict
-    status : str
-        completed, failed, running or waiting.
-    epochs : int or None
-        N_epochs asked for.
-    score : float or None
-        Best validation score, if there is one.
-    loss : float or None
-        What the algorithm observed: minus the score, or the value of a failure.
-    statistics : dict
-        What the trial reported.
-    started, ended : datetime or None
-        UTC.
-    """
-
-    id: str
-    params: dict
-    status: str
-    epochs: int | None
-    score: float | None
-    loss: float | None
-    statistics: dict
-    started: object
-    ended: object
+WAITING, RUNNING, ENDED = "waiting", "running", "ended"  # of a trial's document
+DOCUMENT = {"_id", "stage", "place", "params", "status", "owner", "beat", "started"}
+DOCUMENT |= {"ended", "results"}
 
 
 class Storage:
-    """The stages' experiments of one study.
+    """The stages of one study.
 
     Arguments
     ---------
@@ -88,86 +49,87 @@ class Storage:
     def __init__(self, study):
         self.study = study
         with self.explained():
-            self.builder = ExperimentBuilder(Documents(_database(study)))
-        self._experiments, self._clients = {}, {}
-        self._used_up = set()
+            self._database = open_database(study.database)
+        self._stages, self._hearts, self._watched = {}, {}, {}
 
     @contextmanager
     def explained(self):
-        """Names the database in Oríon's errors about it."""
+        """Names the database in errors about it."""
         try:
             yield
         except DatabaseError as error:
             raise RuntimeError(f"{self.study.database}: {error}") from error
 
-    def _name(self, stage):
+    # Reading
+
+    def _id(self, stage):
         return f"{self.study.name}.{stage.name}.{self.study.digest}"
 
-    def _experiment(self, stage):
-        """Returns a stage's experiment, or None if it has not begun."""
-        if stage.name not in self._experiments:
-            try:
-                found = self.builder.build(self._name(stage))
-            except NoConfigurationError:
+    def _document(self, stage):
+        """Returns what a stage was begun with, (space, points), or None."""
+        if stage.name not in self._stages:
+            found = self._database.read(STAGES, {"_id": self._id(stage)})
+            if not found:
                 return None
-            self._experiments[stage.name] = found
-        return self._experiments[stage.name]
+            try:
+                space = {key: Prior.parse(key, text) for key, text in found[0]["space"]}
+                points = [dict(pairs) for pairs in found[0]["points"]]
+            except (KeyError, TypeError, ValueError) as error:
+                raise self._foreign(stage.name, error) from error
+            for params in [dict.fromkeys(space), *points]:
+                self._check_keys(stage, params)
+            self._stages[stage.name] = space, points
+        return self._stages[stage.name]
 
     def begun(self, stage):
         """Returns whether a stage has begun."""
-        return self._experiment(stage) is not None
+        return self._document(stage) is not None
+
+    def space(self, stage):
+        """Returns the space of a search that has begun, by key."""
+        return self._document(stage)[0]
 
     def trials(self, stage):
-        """Returns the trials of a stage, in the order of their ends."""
-        experiment = self._experiment(stage)
-        if experiment is None:
-            return []
-        found = experiment.fetch_trials()
-        self._check_params(stage, found)
-        trials = [_trial(stage, trial) for trial in found]
-        return sorted(trials, key=lambda t: (t.ended is None, str(t.ended), t.id))
+        """Returns the trials of a stage, in the order of their beginnings."""
+        found = self._database.read(TRIALS, {"stage": self._id(stage)})
+        try:
+            trials = [_trial(stage, document) for document in found]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self._foreign(f"a trial of {stage.name}", error) from error
+        for trial in trials:
+            self._check_keys(stage, trial.params)
+        return sorted(trials, key=lambda trial: trial.place)
+
+    def _check_keys(self, stage, params):
+        """Raises ValueError if params set what the stage does not: keys of commands."""
+        strangers = sorted(set(params) - self.study.varied(stage))
+        if strangers:
+            what = f"a trial of {stage.name}"
+            raise self._foreign(what, f"it sets {', '.join(strangers)}")
+
+    def _foreign(self, what, why):
+        """Returns the error for what no study has written."""
+        return ValueError(
+            f"{self.study.database}: {what} is not as studies write it ({why}). "
+            f"{REMEDY}"
+        )
 
     @property
     def patience(self):
         """Seconds without a sign of life after which a trial is taken up by others."""
-        return MISSED_BEATS * orion.core.config.worker.heartbeat
+        return MISSED_BEATS * HEARTBEAT
 
     def running(self, stage):
         """Returns the ids of a stage's trials that some worker runs, or did."""
         return [t.id for t in self.trials(stage) if t.status == "running"]
 
-    def _check_params(self, stage, trials):
-        """Raises ValueError if trials set what the stage does not: keys of commands."""
-        keys = self.study.varied(stage)
-        for trial in trials:
-            strangers = sorted(set(trial.params) - keys)
-            if strangers:
-                raise self.builder.storage.foreign(
-                    f"a trial of {stage.name}", f"it sets {', '.join(strangers)}"
-                )
-
     def finished(self, stage):
-        """Returns whether a stage has all its trials, none of them running."""
-        trials = self.trials(stage)
-        done = [t for t in trials if t.status in FINISHED]
-        if not done or any(t.status == "running" for t in trials):
+        """Returns whether a stage has all its trials, all of them ended."""
+        if not self.begun(stage):
             return False
-        return stage.name in self._used_up or self._enough(stage, done)
-
-    def _enough(self, stage, trials):
-        """Returns whether trials are as many as the stage asks for."""
-        if stage.search and stage.search["hours"]:
-            seconds = sum(t.statistics.get("worker_seconds", 0) for t in trials)
-            return seconds >= 3600 * stage.search["hours"]
-        if stage.algorithm != "asha":
-            return len(trials) >= self._experiment(stage).max_trials
-        losses = selection.losses_by_rung(
-            stage.rungs,
-            ((t.params, t.loss if t.status in FINISHED else None) for t in trials),
-        )
-        count, base = stage.search["trials"], stage.search["base"]
-        promoted = selection.promotion(losses, base, count)
-        return len(losses[stage.rungs[0]]) >= count and promoted is None
+        trials = self.trials(stage)
+        ended = all(trial.status in FINISHED for trial in trials)
+        return ended and self._next(stage, trials) is None
 
     def check(self, stage):
         """Raises RuntimeError if a stage's first trials all failed."""
@@ -207,187 +169,159 @@ class Storage:
                 return other
         return None
 
+    # What comes next
+
+    def _next(self, stage, trials):
+        space, points = self._document(stage)
+        key = (self.study.name, stage.origin)
+        return next_params(stage, space, points, trials, key)
+
+    def _begin(self, stage):
+        """Writes what a stage begins with, should no worker have done so before.
+
+        The stages that it depends on are finished.
+        """
+        if self.begun(stage):
+            return
+        before = {
+            other.name: (other, *self._document(other), self.trials(other))
+            for other in map(self.study.stage, stage.needs)
+        }
+        space, points = selection.begin(stage, before)
+        document = {
+            "_id": self._id(stage),
+            "space": [[key, str(prior)] for key, prior in space.items()],
+            "points": [[list(pair) for pair in point.items()] for point in points],
+        }
+        self._insert(STAGES, document)
+
+    def _insert(self, collection, document):
+        """Writes a document unless there is one of its ``_id``."""
+        with suppress(DuplicateKeyError):
+            self._database.write(collection, document)
+
+    # A worker's trial
+
     def reserve(self, stage):
-        """Returns a trial (Oríon's own) for this worker, or None if there is none."""
-        client = self._begin(stage)
-        experiment = self._experiment(stage)
-        experiment.fix_lost_trials()
-        trials = self.trials(stage)
-        waiting = any(trial.status == "waiting" for trial in trials)
-        if self._enough(stage, trials) and not waiting:
-            return None  # those that run are the last ones
-        with self._stale_lock_released(stage), suppress(ReservationRaceCondition):
-            for _ in range(DRAWS):
-                try:
-                    trial = client.suggest()
-                    self._check_params(stage, [trial])
-                    return trial
-                except (CompletedExperiment, WaitingForTrials):
-                    if any(trial.status not in FINISHED for trial in trials):
-                        return None
-            self._used_up.add(stage.name)  # there is nothing left to try
-        return None
+        """Returns a trial for this worker, or None if there is none at present."""
+        self._begin(stage)
+        self._give_back_lost(stage)
+        owner = uuid.uuid4().hex
+        while True:
+            now = time.time()
+            found = self._database.read_and_write(
+                TRIALS,
+                {"stage": self._id(stage), "status": WAITING},
+                {"status": RUNNING, "owner": owner, "beat": now, "started": now},
+            )
+            if found:
+                trial = _trial(stage, found)
+                self._check_keys(stage, trial.params)
+                self._hearts[trial.id] = _Heart(self._database, trial.id, owner)
+                return trial
+            trials = self.trials(stage)
+            params = self._next(stage, trials)
+            if params is None:
+                return None
+            place = trials[-1].place + 1 if trials else 0
+            document = dict.fromkeys(DOCUMENT) | {
+                "_id": f"{self._id(stage)}.{place}",
+                "stage": self._id(stage),
+                "place": place,
+                "params": [[key, _plain(value)] for key, value in params.items()],
+                "status": WAITING,
+            }
+            self._insert(TRIALS, document)
 
     def observe(self, stage, trial, results):
         """Keeps a trial's results, in Oríon's form."""
-        with self._stale_lock_released(stage):
-            try:
-                self._clients[stage.name].observe(trial, results)
-            except RuntimeError:
-                print(f"{stage.name}: another worker has taken over trial {trial.id}")
+        news = {"status": ENDED, "ended": time.time(), "results": results}
+        if not self._hearts.pop(trial.id).stop(news):
+            print(f"{stage.name}: another worker has taken over trial {trial.id}")
 
     def give_back(self, stage, trial):
         """Leaves a trial to be taken up again."""
-        with self._stale_lock_released(stage), suppress(RuntimeError):  # taken over
-            self._clients[stage.name].release(trial, "interrupted")
+        if trial.id in self._hearts:
+            self._hearts.pop(trial.id).stop({"status": WAITING})
 
-    @contextmanager
-    def _stale_lock_released(self, stage):
-        """Releases the lock of a stage's algorithm if it cannot be had for a minute.
-
-        Workers hold it for seconds at most, so the one that did was killed meanwhile.
-        """
-        try:
-            yield
-        except NotPlainError as error:
-            what = f"the state of {stage.name}'s algorithm"
-            raise self.builder.storage.foreign(what, error) from error
-        except LockAcquisitionTimeout:
-            uid = self._experiment(stage).id
-            self.builder.storage.release_algorithm_lock(uid=uid)
-
-    def _begin(self, stage):
-        """Returns the client of a stage's experiment, made if it is not there."""
-        if stage.name not in self._clients:
-            experiment = self._experiment(stage) or self._create(stage)
-            client = ExperimentClient(experiment)
-            self._insert(client, stage)
-            self._experiments[stage.name] = experiment
-            self._clients[stage.name] = client
-        return self._clients[stage.name]
-
-    def _create(self, stage):
-        if stage.runs:
-            points = self.points(stage)
-            keys = sorted({key for point in points for key in point})
-            values = {key: _distinct(point[key] for point in points) for key in keys}
-            space = {key: f"choices({values[key]!r})" for key in keys}
-            algorithm, trials = {"fixedlist": {}}, len(points)
-        else:
-            space = {key: str(prior) for key, prior in self.space(stage).items()}
-            seed = keyed.integer(self.study.name, stage.name) % 2**31
-            options = {"seed": seed, **stage.search["options"]}
-            if stage.algorithm == "asha":
-                space["N_epochs"] = f"fidelity({stage.rungs[0]}, {stage.epochs})"
-                options |= {"rungs": stage.rungs, "base": stage.search["base"]}
-                options["configurations"] = stage.search["trials"]
-            name = {"asha": "successivehalving"}.get(stage.algorithm, stage.algorithm)
-            algorithm = {name: options}
-            trials = UNLIMITED
-            if stage.algorithm != "asha" and stage.search["trials"]:
-                trials = stage.search["trials"]
-        settings = {
-            "space": space,
-            "algorithm": algorithm,
-            "max_trials": trials,
-            "max_broken": UNLIMITED,
-        }
-        try:
-            return self.builder.build(self._name(stage), **settings)
-        except RaceCondition:  # another worker made it meanwhile
-            return self.builder.build(self._name(stage))
-        except TypeError as error:  # the algorithm's class has no such option
-            raise ValueError(f"{stage.name}, {algorithm}: {error}") from error
-
-    def _insert(self, client, stage):
-        """Queues fixed and carried configurations; several workers may try at once."""
-        wanted = []
-        if stage.runs:
-            wanted = [(point, None) for point in self.points(stage)]
-        elif stage.search["carry"]:
-            carry, space = stage.search["carry"], self.space(stage)
-            for found in self._top(carry):
-                params = {key: found.params[key] for key in space}
-                if all(prior.contains(params[key]) for key, prior in space.items()):
-                    results = [result("objective", -found.score)]
-                    wanted.append((params, results if carry["results"] else None))
-        for params, results in wanted:
-            try:
-                client.insert(params, results=results)
-            except DuplicateKeyError:  # by this study before, or by another worker
+    def _give_back_lost(self, stage):
+        """Leaves trials to be taken up again whose workers give no sign of life."""
+        now = time.monotonic()
+        found = self._database.read(
+            TRIALS, {"stage": self._id(stage), "status": RUNNING}
+        )
+        for document in found:
+            sign = document["owner"], document["beat"]
+            before, since = self._watched.setdefault(document["_id"], (sign, now))
+            if before != sign:
+                self._watched[document["_id"]] = sign, now
                 continue
-
-    def space(self, stage):
-        """Returns the space of a search by key, narrowed by the stages before."""
-        space, narrow = dict(stage.search["space"]), stage.search["narrow"]
-        if not narrow:
-            return space
-        before = self.study.stage(narrow["stages"][0])
-        for key, prior in self.space(before).items():
-            if space[key] == before.search["space"][key]:  # inherited
-                space[key] = prior
-        found = self._configurations(narrow["stages"])
-        return selection.narrow(space, found, narrow["best"], narrow["quantiles"])
-
-    def points(self, stage):
-        """Returns the params of the trials of a stage of fixed configurations."""
-        runs = stage.runs
-        chosen = [c.params for c in self._top(runs["top"])] if runs["top"] else [{}]
-        return selection.points(chosen, runs["grid"], runs["seeds"])
-
-    def _configurations(self, names):
-        """Returns the configurations of stages, best first."""
-        trials = [t for name in names for t in self.trials(self.study.stage(name))]
-        return selection.configurations(trials)
-
-    def _top(self, wanted):
-        """Returns the configurations that ``top`` or ``carry`` of a stage asks for."""
-        space = {}
-        for stage in map(self.study.stage, wanted["stages"]):
-            space |= stage.search["space"] if stage.search else {}
-        found = self._configurations(wanted["stages"])
-        return selection.top(found, wanted["count"], space, wanted["within"])
+            silent = time.time() - document["beat"]
+            watched = now - since
+            if silent >= self.patience and watched >= WATCHED_BEATS * HEARTBEAT:
+                same = {"_id": document["_id"], "owner": sign[0], "beat": sign[1]}
+                self._database.read_and_write(TRIALS, same, {"status": WAITING})
 
 
-def _database(study):
-    """Returns Oríon's settings of the study's database."""
-    match = re.fullmatch(r"mongodb://([^/]+)/(\w+)", study.database)
-    if match:
-        host, name = match.groups()
-        return {"type": "mongodb", "name": name, "host": f"mongodb://{host}"}
-    old = Path(study.database).with_suffix(".pkl")
-    if old.is_file() and not Path(study.database).exists():
-        raise ValueError(
-            f"{old}: a database of an earlier version, a pickle, which could run code "
-            f"when it is opened. {REMEDY}"
-        )
-    if "://" in study.database:
-        raise ValueError(
-            f"database {study.database}: expected a file, or mongodb://HOST:PORT/NAME"
-        )
-    return {"type": "jsondb", "host": study.database}
+class _Heart(threading.Thread):
+    """Says that a worker's trial is alive, until it stops.
+
+    Arguments
+    ---------
+    database : Database
+    trial : str
+    owner : str
+        The worker, which another may have replaced: then nothing is written.
+    """
+
+    def __init__(self, database, trial, owner):
+        super().__init__(daemon=True)
+        self._database = database
+        self._own = {"_id": trial, "owner": owner, "status": RUNNING}
+        self._stopped = threading.Event()
+        self.start()
+
+    def run(self):
+        """Writes the time, again and again."""
+        while not self._stopped.wait(HEARTBEAT):
+            # Should the disk be full or the network gone: it may come back.
+            with suppress(Exception):
+                self._database.read_and_write(TRIALS, self._own, {"beat": time.time()})
+
+    def stop(self, news):
+        """Stops, and writes what became of the trial; returns whether it was ours."""
+        self._stopped.set()
+        self.join()
+        return self._database.read_and_write(TRIALS, self._own, news) is not None
 
 
-def _distinct(values):
-    return list(dict.fromkeys(values))
+def _plain(value):
+    """Returns a number of NumPy as one of Python."""
+    return value.item() if hasattr(value, "item") else value
 
 
-def _trial(stage, trial):
-    """Returns Oríon's trial as the study sees it."""
-    statistics = {item.name: item.value for item in trial.statistics}
-    status = {"completed": "completed", "broken": "failed", "reserved": "running"}
-    status = status.get(trial.status, "waiting")
+def _trial(stage, document):
+    """Returns a document of the database as the study sees it."""
+    if set(document) != DOCUMENT:
+        raise ValueError(f"keys {', '.join(sorted(document))}")
+    results = document["results"] or []
+    statistics = {item["name"]: item["value"] for item in results}
+    loss = statistics.pop("objective", None)
+    status = {WAITING: "waiting", RUNNING: "running", ENDED: "completed"}
+    status = status[document["status"]]
+    if (loss is None) != (status != "completed"):
+        raise ValueError(f"{status}, with results {results!r}")
     if "failure" in statistics:
         status = "failed"
-    loss = trial.objective.value if trial.objective else None
+    params = dict(document["params"])
     return Trial(
-        id=trial.id,
-        params=dict(trial.params),
+        id=document["_id"],
+        place=int(document["place"]),
+        params=params,
         status=status,
-        epochs=trial.params.get("N_epochs", stage.epochs),
-        score=-loss if status == "completed" and loss is not None else None,
+        epochs=params.get("N_epochs", stage.epochs),
         loss=loss,
         statistics=statistics,
-        started=trial.start_time,
-        ended=trial.end_time if status in FINISHED else None,
+        started=document["started"],
+        ended=document["ended"],
     )

@@ -3,16 +3,18 @@
 import math
 import re
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
-from recipekit.studies.spaces import read_space
+from recipekit.studies.spaces import Prior, read_space
 from recipekit.studies.stages import Stage, Study
 from recipekit.training.hparams_keys import Keys, unknown
 from recipekit.training.identity import identity
 
-ALGORITHMS = ("random", "tpe", "asha")
+ALGORITHMS = ("halton", "tpe")
+HALVING_RULES = ("promote", "stop")
 EPOCH_KEYS = ("N_epochs", "lr_horizon", "lr_step", "lr_warmup", "lr_cooldown")
 
 # What a value must be: a test and its name.
@@ -59,6 +61,10 @@ SETS = (
     lambda v: isinstance(v, list) and all(MAPPING[0](x) and x for x in v),
     "a list of settings, such as [{optimizer: adam}, {optimizer: sgd}]",
 )
+KEYS = (
+    lambda v: isinstance(v, list) and all(isinstance(key, str) for key in v),
+    "a list of keys",
+)
 TEXT = (lambda v: isinstance(v, str) and v.strip(), "a text")
 # Keys of which a study makes its own: a run has a folder that is named after what it
 # computes, and is trained before it is tested.
@@ -82,15 +88,19 @@ STAGE = {
     "varied": ({}, MAPPING),
 }
 SEARCH = {
-    "algorithm": ("random", (lambda v: v in ALGORITHMS, f"one of {ALGORITHMS}")),
-    "options": ({}, MAPPING),
+    "algorithm": ("halton", (lambda v: v in ALGORITHMS, f"one of {ALGORITHMS}")),
     "trials": (None, WHOLE),
     "hours": (None, POSITIVE),
     "space": ({}, MAPPING),
+    "first": ([], SETS),
     "narrow": (None, MAPPING),
     "carry": (None, MAPPING),
+    "halving": (None, MAPPING),
+}
+HALVING = {
     "first_rung": (1, WHOLE),
     "base": (3, ABOVE_ONE),
+    "rule": ("promote", (lambda v: v in HALVING_RULES, f"one of {HALVING_RULES}")),
 }
 RUNS = {
     "top": (None, MAPPING),
@@ -98,8 +108,12 @@ RUNS = {
     "seeds": ([], SEEDS),
     "test": (False, FLAG),
 }
-TOP = {"stages": ("", NAMES), "count": (1, WHOLE), "within": (None, NOT_NEGATIVE)}
-CARRY = {**TOP, "results": (False, FLAG)}
+TOP = {
+    "stages": ("", NAMES),
+    "count": (1, WHOLE),
+    "within": (None, NOT_NEGATIVE),
+    "each": ([], KEYS),
+}
 NARROW = {
     "stages": ("", NAMES),
     "best": (0.25, SHARE),
@@ -112,6 +126,7 @@ SCALE = {
     "trials": (1, POSITIVE),
     "grid": (1, POSITIVE),
     "top": (1, POSITIVE),
+    "lr": (1, POSITIVE),
     "settings": ({}, MAPPING),
     "models": ({}, MAPPING),
 }
@@ -158,9 +173,9 @@ def read_study(path, recipe, scale=None, overrides=None):
         for stage in stages:
             _check_counts(stage)
             _scale(stage, factors)
-            stage["settings"] |= factors["settings"]
-            stage["settings"] |= factors["models"].get(_stem(stage["hparams"]), {})
-            stage["settings"] |= overrides or {}
+            model = factors["models"].get(_stem(stage["hparams"]), {})
+            more = factors["settings"] | model  # for keys that the study leaves open
+            stage["settings"] = more | stage["settings"] | (overrides or {})
             built.append(_stage(stage, built, recipe))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -233,12 +248,14 @@ def _for_each(content):
     ]
     for stage in stages:
         where = f"stage {stage['name']}"
+        stage["origin"] = stage["name"]
         for part, table in (("search", SEARCH), ("runs", RUNS)):
             if stage[part] is not None:
                 stage[part] = _filled(f"{where}, {part}", stage[part], table)
         for owner, part, table in (
             ("search", "narrow", NARROW),
-            ("search", "carry", CARRY),
+            ("search", "carry", TOP),
+            ("search", "halving", HALVING),
             ("runs", "top", TOP),
         ):
             if stage[owner] and stage[owner][part] is not None:
@@ -251,8 +268,14 @@ def _for_each(content):
     names = [stage["name"] for stage in stages]
     found = []
     for settings in content["for_each"]:
+        settings = dict(settings)
+        space = settings.pop("space", {})
+        if not MAPPING[0](space):
+            raise ValueError(f"for_each, space: {space!r}; expected {MAPPING[1]}")
         suffix = "-".join(str(value) for value in settings.values())
         for stage in deepcopy(stages):
+            if stage["search"] and not stage["search"]["narrow"]:
+                stage["search"]["space"] |= space
             stage["name"] = f"{stage['name']}-{suffix}"
             stage["settings"] |= settings
             stage["varied"] = settings
@@ -294,15 +317,22 @@ def _scale(stage, factors):
         for key in keys:
             if _is(settings.get(key), (int, float)) and settings[key] > 0:
                 settings[key] = _times(settings[key], factor)
+    for value in settings.values():
+        if isinstance(value, list) and all(_begins(each) for each in value):
+            _scale_beginnings(value, factors["N_epochs"])
     if search and search["trials"]:
-        # A scale leaves asha one trial to promote.
-        least = search["base"] if search["algorithm"] == "asha" else 1
+        # A scale leaves halving one trial to run for longer.
+        least = search["halving"]["base"] if search["halving"] else 1
         least = min(least, search["trials"])
         search["trials"] = _times(search["trials"], factors["trials"], least)
     if search and search["hours"]:
         search["hours"] *= factors["trials"]
-    if search:
-        search["first_rung"] = _times(search["first_rung"], factors["N_epochs"])
+    if search and search["halving"]:
+        first = _times(search["halving"]["first_rung"], factors["N_epochs"])
+        search["halving"]["first_rung"] = first
+        if factors["N_epochs"] < 1 and first >= settings.get("N_epochs", first):
+            search["halving"] = None  # too few epochs are left
+    _scale_rates(stage, factors["lr"])
     for key, values in runs["grid"].items() if runs else ():
         count = _times(len(values), factors["grid"], min(2, len(values)))
         step = (len(values) - 1) / max(1, count - 1)
@@ -310,6 +340,30 @@ def _scale(stage, factors):
     for part in _references(stage):
         if "count" in part:
             part["count"] = _times(part["count"], factors["top"])
+
+
+def _begins(value):
+    """Returns whether a value says what holds from an epoch on."""
+    return isinstance(value, dict) and _is(value.get("epoch"), int)
+
+
+def _scale_beginnings(values, factor):
+    """Multiplies the epochs from which on something holds; they stay apart."""
+    last = 0
+    for value in sorted(values, key=lambda value: value["epoch"]):
+        value["epoch"] = last = _times(value["epoch"], factor, last + 1)
+
+
+def _scale_rates(stage, factor):
+    """Multiplies the learning rates of settings, known configurations and spaces."""
+    search, settings = stage["search"], stage["settings"]
+    for known in [settings, *(search["first"] if search else ())]:
+        if _is(known.get("lr"), (int, float)):
+            known["lr"] = float(f"{known['lr'] * factor:.6g}")
+    if search and "lr" in search["space"] and factor != 1:
+        prior = Prior.parse("lr", search["space"]["lr"])
+        scaled = replace(prior, low=prior.low * factor, high=prior.high * factor)
+        search["space"]["lr"] = str(scaled)
 
 
 def _stem(hparams):
@@ -337,16 +391,37 @@ def _stage(raw, earlier, recipe):
                 f"{where}: depends on {other}, which is not an earlier stage"
             )
     if search:
-        search = {**search, "space": _space(where, search, before)}
+        space = _space(where, search, before)
+        search = {**search, "space": space, "own": list(search["space"])}
         _check_search(where, search, epochs)
+    if runs and runs["top"]:
+        runs = {**runs, "top": _grouped(where, runs["top"], before)}
     values = {key: [value] for key, value in raw["settings"].items()}
     for key, prior in (search or {}).get("space", {}).items():
         values[key] = prior.choices or prior.bounds
+    for known in (search or {}).get("first", ()):
+        for key, value in known.items():
+            values[key] = [*values.get(key, []), value]
     values |= (runs or {}).get("grid", {})
     _check_hparams(where, raw["hparams"], values, Keys(recipe))
     return Stage(
-        name, raw["hparams"], raw["settings"], tuple(needs), search, runs, raw["varied"]
+        *(name, raw["hparams"], raw["settings"], tuple(needs), search, runs),
+        *(raw["varied"], raw["origin"]),
     )
+
+
+def _grouped(where, top, before):
+    """Returns ``top`` with the number of groups of each of which it takes the best."""
+    groups = 1
+    if top["each"]:
+        source = before[top["stages"][0]]
+        if not (source.runs and source.runs["top"]):
+            raise ValueError(
+                f"{where}, top, each: {source.name} has no configurations of other "
+                "stages, of each of which the best could be taken"
+            )
+        groups = source.runs["top"]["count"]
+    return {**top, "groups": groups}
 
 
 def _space(where, search, before):
@@ -372,15 +447,20 @@ def _space(where, search, before):
 def _check_search(where, search, epochs):
     if (search["trials"] is None) == (search["hours"] is None):
         raise ValueError(f"{where}: expected either trials or hours")
-    if search["algorithm"] == "asha":
-        first, base = search["first_rung"], search["base"]
-        if not epochs or first * base > epochs:
+    for known in search["first"]:
+        if set(known) != set(search["space"]):
             raise ValueError(
-                f"{where}: asha needs N_epochs of at least first_rung x base "
-                f"({first} x {base}), found {epochs}"
+                f"{where}, first: {known} has other keys than the space, which has "
+                f"{', '.join(search['space'])}"
             )
-        if search["trials"] is None or search["carry"]:
-            raise ValueError(f"{where}: asha takes trials, neither hours nor carry")
+    if halving := search["halving"]:
+        if not epochs or halving["first_rung"] >= epochs:
+            raise ValueError(
+                f"{where}: halving needs more N_epochs than first_rung, "
+                f"{halving['first_rung']}, found {epochs}"
+            )
+        if search["trials"] is None:
+            raise ValueError(f"{where}: halving takes trials, not hours")
 
 
 def _check_hparams(where, hparams, values, keys):

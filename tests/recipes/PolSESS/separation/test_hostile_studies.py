@@ -196,9 +196,9 @@ STUDIES = [
         edit=search(space={"lrr": "uniform(0, 1)"}),
     ),
     Wrong(
-        "asha of one rung",
-        ["asha needs N_epochs"],
-        edit=search(algorithm="asha", base=4),
+        "halving of one rung",
+        ["halving needs more N_epochs"],
+        edit=search(halving={"first_rung": 4}),
     ),
     Wrong(
         "quantiles are text",
@@ -266,11 +266,3 @@ def test_study_refuses_another_record(record, says, tmp_path, monkeypatch, capsy
     path.mkdir() if record is None else path.write_text(record)
     refused(study.main, ["s.yaml"], capsys, says)
     assert path.is_dir() if record is None else path.read_text() == record
-
-
-def test_study_says_what_an_algorithm_does_not_know(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("orion.core", reason="the extra [hpo] is not installed")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "hparams").symlink_to(SEPARATION / "hparams")
-    search(algorithm="tpe", options={"gama": 0.2})(tmp_path)
-    refused(study.main, ["s.yaml"], capsys, ["one", "gama"])

@@ -9,10 +9,12 @@ from tiny_run import SEPARATION
 
 from recipe import RECIPE
 from recipekit.studies import selection
+from recipekit.studies.proposals import next_params
 from recipekit.studies.selection import Configuration
 from recipekit.studies.spaces import Prior, read_space
 from recipekit.studies.stages import rungs
 from recipekit.studies.study_file import read_study
+from recipekit.training.hparams_keys import Keys
 from study import main
 
 SHIPPED = sorted(SEPARATION.glob("sweeps/*.yaml"))
@@ -34,7 +36,7 @@ def test_shipped_studies_can_be_read(path, scale):
     study = read_study(path, RECIPE, scale)
     assert study.name == path.stem + (f"-{scale.stem}" if scale else "")
     for stage in study.stages:
-        assert stage.max_trials() >= 2 and stage.cost() > 0
+        assert stage.max_trials() >= 1 and stage.cost() > 0
     # As typed, the command names every key of the study and parses as YAML again.
     stage = study.stages[0]
     line = study.command(stage, {"seed": 1}, study.run_folder(stage, {"seed": 1}))
@@ -44,6 +46,11 @@ def test_shipped_studies_can_be_read(path, scale):
 
 def test_numbers_of_the_logged_studies():
     three = read_study("sweeps/three_stage.yaml", RECIPE)
+    assert three.stages[0].rungs == [10, 30, 50] and three.stages[1].rungs[:2] == [
+        10,
+        30,
+    ]
+    assert three.stages[-1].runs["top"]["within"] == 0.36
     configurations = [s.search["trials"] for s in three.stages if s.search]
     assert configurations == [91, 131, 69, 41]
     assert [s.settings["train_items"] for s in three.stages] == [
@@ -54,17 +61,75 @@ def test_numbers_of_the_logged_studies():
         16000,
     ]
     assert three.stages[-1].max_trials() == 15
-    grid = read_study("sweeps/proxy_grid.yaml", RECIPE).stages[1]
-    assert grid.max_trials() == 3 * 4 * 4
+    proxy, grid, validated = read_study("sweeps/proxy_grid.yaml", RECIPE).stages
+    assert proxy.rungs == [6, 18, 20] and proxy.settings["lr_factor"] == 0.98
+    assert grid.max_trials() == 3 * 4 * 4 and validated.max_trials() == 3 * 3
 
 
-def test_fast_study_costs_less_than_a_fifth_of_the_three_stages():
+def test_fast_study_costs_a_tenth_of_the_three_stages():
     for scale in (None, "sweeps/scales/two_cores.yaml"):
         three = read_study("sweeps/three_stage.yaml", RECIPE, scale).stages
         search, validated = read_study("sweeps/fast.yaml", RECIPE, scale).stages
-        # The winner's first seed is the search's own run.
+        # The winner's first seed resumes the search's own run.
         fast = search.cost() + validated.cost() * 2 / 3
-        assert fast < sum(stage.cost() for stage in three) / 5
+        assert fast < sum(stage.cost() for stage in three) / 10
+
+
+# The logged baselines, as their authors describe them: model -> settings.
+CURRICULUM = [
+    {"epoch": 1, "variants": ["C", "R"]},
+    {"epoch": 3, "variants": ["C", "R", "SR", "S"]},
+    {
+        "epoch": 5,
+        "variants": ["R", "SR", "S", "SE", "ER", "E", "SER"],
+        "plateau": True,
+    },
+]
+WITH_C = [
+    *CURRICULUM[:2],
+    {**CURRICULUM[2], "variants": ["C", "R", "SR", "S", "SE", "ER", "E", "SER"]},
+]
+LOGGED = {
+    "spmamba": {
+        **{"lr": 1e-3, "N_epochs": 30, "batch_size": 1, "grad_clip_norm": 2.0},
+        **{"curriculum": WITH_C, "num_layers": 4, "n_heads": 2, "qk_dim": 256},
+    },
+    "sepformer": {
+        **{"lr": 1.5e-4, "N_epochs": 50, "batch_size": 2, "curriculum": WITH_C},
+        "use_positional_encoding": False,
+    },
+    "dprnn": {
+        **{"lr": 1.5e-4, "weight_decay": 0.0, "grad_clip_norm": 5.0},
+        **{"lr_factor": 0.98, "lr_patience": 2, "N_epochs": 100, "batch_size": 16},
+        **{"early_stop_patience": 10, "curriculum": CURRICULUM},
+    },
+    "convtasnet": {
+        **{"lr": 1e-3, "weight_decay": 0.0, "grad_clip_norm": 5.0, "lr_factor": 0.5},
+        **{"lr_patience": 2, "N_epochs": 50, "batch_size": 8, "curriculum": CURRICULUM},
+    },
+}
+
+
+@pytest.mark.parametrize("model", LOGGED)
+def test_baselines_are_the_logged_ones(model, capsys):
+    main(["sweeps/baselines.yaml", "--dry_run"])
+    shown = capsys.readouterr().out
+    (line,) = [x for x in shown.splitlines() if f"hparams/{model}.yaml" in x]
+    pairs = shlex.split(line)[3:]
+    given = {
+        key[2:]: yaml.safe_load(value)
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True)
+    }
+    defaults = Keys(RECIPE).plain_values(*_hparams(model))
+    settings = defaults | given
+    assert {key: settings[key] for key in LOGGED[model]} == LOGGED[model]
+    assert given["train_items"] == 16000
+    assert f"# {model}: 3 trials" in shown and "seed: 42, 123, 456" in shown
+
+
+def _hparams(model):
+    path = SEPARATION / "hparams" / f"{model}.yaml"
+    return path, Keys(RECIPE).read_text(path)
 
 
 def test_scale_multiplies_and_rounds_half_up(tmp_path):
@@ -80,43 +145,43 @@ def test_scale_multiplies_and_rounds_half_up(tmp_path):
         "N_epochs": 2,
         "batch_size": 3,
         "num_layers": 1,
+        "lr_factor": 0.98,
+        "lr_patience": 2,
     }
-    assert proxy.max_trials() == 35
+    assert proxy.search["trials"] == 35 and proxy.rungs == [1, 2]
     assert grid.runs["grid"] == {"lr_factor": [0.40, 0.85], "lr_patience": [2, 5]}
     assert grid.runs["top"]["count"] == 2  # of 1.5
     assert validated.max_trials() == 2 * 3
 
 
-def test_asha_counts_its_rungs():
+def test_halving_counts_its_rungs():
     stage = read_study("sweeps/fast.yaml", RECIPE).stages[0]
-    assert rungs(3, 80, 3) == stage.rungs == [3, 15, 80]
-    assert rungs(1, 9, 3) == [1, 3, 9] and rungs(1, 5, 3) == [1, 5]
-    assert rungs(1, 4, 2) == [1, 2, 4] and rungs(2, 3, 1.5) == [2, 3]
+    assert rungs(4, 32, 3) == stage.rungs == [4, 12, 32]
+    assert rungs(1, 9, 3) == [1, 3, 9] and rungs(1, 5, 3) == [1, 3, 5]
+    assert rungs(10, 50, 3) == [10, 30, 50]  # the bands of the log
 
 
-def test_rungs_are_those_of_orion():
-    asha = pytest.importorskip("orion.algo.asha.asha", reason="needs the extra [hpo]")
-    for first, last, base in [
-        (3, 80, 3),
-        (1, 5, 3),
-        (2, 81, 4),
-        (1, 100, 2),
-        (6, 50, 3),
-    ]:
-        ours = rungs(first, last, base)
-        (bracket,) = asha.compute_budgets(first, last, base, len(ours), 1)
-        assert [int(budget[1]) for budget in bracket] == ours
-
-
-def test_asha_cost_is_that_of_resumed_rungs(tmp_path):
+def test_cost_of_halving_is_that_of_resumed_rungs(tmp_path):
     study = small(
         tmp_path,
-        search={"algorithm": "asha", "trials": 9, "base": 3, "space": SPACE},
+        search={"halving": {"first_rung": 1}, "trials": 9, "space": SPACE},
         settings={"N_epochs": 9, "train_items": 10},
     )
     (stage,) = study.stages
     assert stage.max_trials() == 9 + 3 + 1
     assert stage.cost() == 10 * (9 * 1 + 3 * 2 + 1 * 6)
+
+
+def test_a_scale_may_move_learning_rates_and_what_begins_at_an_epoch(tmp_path):
+    (tmp_path / "s.yaml").write_text("N_epochs: 0.15\nlr: 4\ntrials: 0.1\n")
+    search, _ = read_study("sweeps/fast.yaml", RECIPE, tmp_path / "s.yaml").stages
+    assert search.search["space"]["lr"].bounds == (0.0012, 0.012)
+    assert [known["lr"] for known in search.search["first"]] == [0.0006, 0.005]
+    assert search.search["trials"] == 3 and search.rungs == [1, 3, 5]
+    logged = read_study("sweeps/baselines.yaml", RECIPE, tmp_path / "s.yaml").stages
+    assert [each.settings["lr"] for each in logged] == [0.004, 0.0006, 0.0006, 0.004]
+    epochs = [stage["epoch"] for stage in logged[0].settings["curriculum"]]
+    assert epochs == [1, 2, 3]
 
 
 # Folders of runs
@@ -189,11 +254,27 @@ def small(tmp_path, hparams="hparams/dprnn.yaml", settings=None, **stage):
         ),
         (
             {"search": {"trials": 2, "space": SPACE, "algorithm": "bohb"}},
-            "algorithm: 'bohb'; expected one of ('random', 'tpe', 'asha')",
+            "algorithm: 'bohb'; expected one of ('halton', 'tpe')",
         ),
         (
-            {"search": {"trials": 2, "space": SPACE, "algorithm": "asha", "base": 4}},
-            "asha needs N_epochs of at least first_rung x base (1 x 4), found 3",
+            {"search": {"trials": 2, "space": SPACE, "halving": {"first_rung": 3}}},
+            "halving needs more N_epochs than first_rung, 3, found 3",
+        ),
+        (
+            {"search": {"trials": 2, "space": SPACE, "halving": {"rule": "both"}}},
+            "rule: 'both'; expected one of ('promote', 'stop')",
+        ),
+        (
+            {"search": {"hours": 2, "space": SPACE, "halving": {}}},
+            "halving takes trials, not hours",
+        ),
+        (
+            {"search": {"trials": 2, "space": SPACE, "first": [{"lr_factor": 0.5}]}},
+            "first: {'lr_factor': 0.5} has other keys than the space, which has lr",
+        ),
+        (
+            {"search": {"trials": 2, "space": SPACE, "first": [{"lr": "fast"}]}},
+            "lr: 'fast'; expected",
         ),
     ],
 )
@@ -231,10 +312,26 @@ def test_numbers_as_people_write_them_are_numbers(tmp_path):
 
 def test_stages_are_repeated_for_each_setting():
     study = read_study("sweeps/optimizers.yaml", RECIPE)
-    assert len(study.stages) == 2 * 13
-    tuned, validated = study.stages[2:4]
-    assert tuned.name == "tuned-sgd-plateau-5" and validated.needs == (tuned.name,)
+    assert len(study.stages) == 3 * 13
+    tuned, refined, validated = study.stages[3:6]
+    assert tuned.name == "tuned-sgd-plateau-5" and refined.needs == (tuned.name,)
+    assert validated.needs == (tuned.name, refined.name)
     assert tuned.settings["optimizer"] == validated.varied["optimizer"] == "sgd"
+    assert "space" not in tuned.settings and validated.varied == refined.varied
+    first = study.stages[0]
+    # Spaces of their own, and the same points of the unit cube.
+    assert first.search["space"]["lr"].bounds == (1e-4, 1e-2)
+    assert tuned.search["space"]["lr"].bounds == (1e-3, 1e-1)
+    spaces = [stage.search["space"] for stage in (first, tuned)]
+    drawn = [
+        next_params(stage, space, [], [], (study.name, stage.origin))
+        for stage, space in zip((first, tuned), spaces, strict=True)
+    ]
+    parts = [
+        [space[key].part(params[key]) for key in space]
+        for space, params in zip(spaces, drawn, strict=True)
+    ]
+    assert parts[0] == pytest.approx(parts[1], abs=1e-3)
 
 
 def test_command_line_shows_a_plan_and_names_what_is_wrong(capsys):
@@ -334,8 +431,6 @@ def test_top_by_quality_and_diversity():
     assert chosen(3, 0.5) == [0.50, 0.95, 0.60]
     assert chosen(3, 1.0) == [0.50, 0.01, 0.95]
     assert chosen(3, 0.15) == [0.50, 0.52, 0.60]  # too few are near: the next best
-    with pytest.raises(ValueError, match="no trial"):
-        selection.top([], 1, space)
 
 
 def test_configurations_of_higher_fidelity_come_first():
@@ -357,22 +452,6 @@ def test_configurations_of_higher_fidelity_come_first():
     assert found[0].score == pytest.approx(-1.6)  # the mean over seeds
 
 
-def test_successive_halving_promotes_the_best_of_a_rung():
-    losses = {1: {"a": 3.0, "b": 1.0, "c": 2.0, "d": None}, 3: {}, 9: {}}
-    assert selection.promotion(losses, 3, 6) == ("b", 1, 3)
-    losses[3]["b"] = None
-    assert selection.promotion(losses, 3, 6) is None  # one of three is promoted
-    losses[1] |= {"d": 0.5, "e": 4.0, "f": 5.0}
-    assert selection.promotion(losses, 3, 6) == ("d", 1, 3)
-    losses[3] |= {"b": 1.0, "d": None}
-    assert selection.promotion(losses, 3, 6) is None  # too few on the second rung,
-    losses[3]["d"] = 2.0
-    assert selection.promotion(losses, 3, 7) is None  # and more are to be drawn;
-    assert selection.promotion(losses, 3, 6) == ("b", 3, 9)  # but one reaches the top
-    losses[9]["b"] = None
-    assert selection.promotion(losses, 3, 6) is None
-
-
 def test_points_are_configurations_times_grid_times_seeds():
     found = selection.points([{"lr": 1, "f": 0}, {"lr": 2}], {"f": [5, 6]}, [42, 1])
     assert len(found) == 8 and {p["f"] for p in found} == {5, 6}
@@ -381,7 +460,7 @@ def test_points_are_configurations_times_grid_times_seeds():
     assert selection.points([{"lr": 1}, {"lr": 1}], {}, [1]) == [{"lr": 1, "seed": 1}]
 
 
-@pytest.mark.parametrize("algorithm", ["random", "tpe"])
+@pytest.mark.parametrize("algorithm", ["halton", "tpe"])
 def test_few_trials_stay_few(tmp_path, algorithm):
     search = {"algorithm": algorithm, "trials": 1, "space": {"lr": "uniform(0.1, 1)"}}
     assert small(tmp_path, search=search).stages[0].search["trials"] == 1
