@@ -173,8 +173,8 @@ def draws(stage, space, points, trials, key):
     # Halton's sequence fills the space more evenly than independent draws do.
     sequence = qmc.Halton(len(space), seed=keyed.integer(*key) % 2**32)
     sequence.fast_forward(max(0, number - len(points)))
-    for point in sequence.random(ATTEMPTS):
-        yield at(space, point)
+    for _ in range(ATTEMPTS):
+        yield at(space, sequence.random()[0])
 
 
 def at(space, point):

@@ -144,8 +144,8 @@ def read_study(path, recipe, scale=None, overrides=None):
     path : str or Path
         Its YAML; see sweeps/README.md.
     recipe : Recipe
-    scale : str or Path, optional
-        YAML of factors that make it smaller.
+    scale : str, Path or dict, optional
+        YAML of factors that make it smaller, or these themselves, ``name`` included.
     overrides : dict, optional
         Settings that all stages get.
 
@@ -166,8 +166,9 @@ def read_study(path, recipe, scale=None, overrides=None):
         for stage in stages:
             stage["settings"] = content["settings"] | stage["settings"]
             stage["hparams"] = stage["hparams"] or content["hparams"]
-        factors = _filled("the scale", {} if scale is None else _load(scale), SCALE)
-        if scale is not None:
+        given = scale if isinstance(scale, dict) else _load(scale) if scale else {}
+        factors = _filled("the scale", given, SCALE)
+        if scale:
             name = f"{name}-{factors['name'] or Path(scale).stem}"
         built = []
         for stage in stages:

@@ -74,10 +74,16 @@ def go_wrong(epoch):
         os.kill(os.getpid(), signal.SIGKILL)
     if wrong["kind"] == "kill worker":
         os.kill(os.getppid(), signal.SIGKILL)
-        time.sleep(60)
+        wait()
     if wrong["kind"] == "wait":
         Path("waiting").write_text(str(os.getpid()))
-        time.sleep(60)
+        wait()
+
+
+def wait():
+    """Waits until this process is killed."""
+    while True:
+        time.sleep(1)
 
 
 if __name__ == "__main__":

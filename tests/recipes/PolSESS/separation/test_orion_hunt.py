@@ -154,7 +154,6 @@ def test_line_of_the_readme_promotes_to_the_straight_run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
     )
     assert done.returncode == 0, done.stdout[-3000:]
     monkeypatch.setenv("ORION_DB_TYPE", "pickleddb")

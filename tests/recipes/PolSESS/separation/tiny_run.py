@@ -93,7 +93,6 @@ def run(line, before="", check=True, launcher=(sys.executable,)):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
     )
     assert not check or done.returncode == 0, done.stdout[-3000:]
     return done
