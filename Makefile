@@ -43,8 +43,9 @@ train: install  ## a small model on a synthetic corpus, from corpus to separatio
 test: .venv/dev.installed  ## all tests: a quarter of an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-chaos: .venv/dev.installed  ## kills training at 300 random moments and at each disk call: hours
+chaos: .venv/dev.installed  ## kills training and workers of studies, at random and at each call: hours
 	$(BIN)/python tests/recipes/PolSESS/separation/chaos.py --kills 300 --calls
+	$(BIN)/python tests/recipes/PolSESS/separation/chaos_studies.py --kills 300 --calls
 
 lint: .venv/dev.installed  ## ruff and yamllint
 	$(BIN)/ruff check .
