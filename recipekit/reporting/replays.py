@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from recipekit.console import progress_bar
 from recipekit.files.atomic import replacing
-from recipekit.studies.replay import Curves, collect, replay
+from recipekit.studies.replay import Curves, TableTooSmallError, collect, replay
 from recipekit.studies.selection import key_of
 from recipekit.studies.study_file import read_study
 from recipekit.training.hparams_keys import Keys
@@ -20,29 +20,29 @@ RANGE = (5, 95)  # percent of the searches, between which most of them end
 SINGLE = 1.0  # the budget of the study as it is
 
 
-def outcome(stages):
+def outcome(validated, search_seed):
     """Returns what a replayed study came to.
 
     Arguments
     ---------
-    stages : dict
-        Name -> trials, as from ``replay``.
+    validated : list of Trial
+        Of its last stage: some configurations with several seeds.
+    search_seed : int
+        That it had searched with.
 
     Returns
     -------
     score : float
-        Mean over seeds of the best configuration of the last stage.
+        Mean over seeds of the best configuration.
     fresh : float
-        That over seeds with which the study had not searched: choosing a configuration
-        by a seed makes its score of this seed too high.
+        That over the other seeds: choosing a configuration by a seed makes its score
+        of this seed too high.
     """
-    *searched, validated = stages.values()
-    seeds = {t.params.get("seed") for trials in searched for t in trials}
     found = {}
     for trial in validated:
         found.setdefault(key_of(trial.params), []).append(trial)
     best = max(found.values(), key=lambda trials: np.mean([t.score for t in trials]))
-    fresh = [t.score for t in best if t.params["seed"] not in seeds]
+    fresh = [t.score for t in best if t.params["seed"] != search_seed]
     return float(np.mean([t.score for t in best])), float(np.mean(fresh))
 
 
@@ -57,10 +57,8 @@ def repeat(study, curves, defaults, times, search_seed):
     rows = []
     for number in progress_bar(range(times), study.name):
         stages, cost = replay(study, curves, defaults, ("replay", number))
-        for trials in list(stages.values())[:-1]:
-            for trial in trials:
-                trial.params.setdefault("seed", search_seed)
-        score, fresh = outcome(stages)
+        *_, validated = stages.values()
+        score, fresh = outcome(validated, search_seed)
         count = sum(len(trials) for trials in stages.values())
         rows.append((cost, count, score, fresh))
     return pd.DataFrame(rows, columns=["examples", "trials", "score", "fresh"])
@@ -217,7 +215,15 @@ def _replay(options, recipe):
                 str(p): keys.plain_values(p, keys.read_text(p)) for p in hparams
             }
             seed = study.stages[0].settings.get("seed")
-            table = repeat(study, curves, defaults, options.times, seed)
+            try:
+                table = repeat(study, curves, defaults, options.times, seed)
+            except TableTooSmallError:
+                if budget == SINGLE:
+                    raise
+                print(
+                    f"{study.name}: the table is too small for {budget} of its trials"
+                )
+                continue
             found[path.stem, budget] = table
             studies[path.stem] = study
     reference = options.reference or options.studies[0].stem

@@ -26,6 +26,10 @@ PLATEAU = ("lr_factor", "lr_patience")  # keys that other schedules leave alone
 REMEDY = "`python replay.py collect --help` says how a table is made"
 
 
+class TableTooSmallError(ValueError):
+    """A stage asks for more configurations than a table has."""
+
+
 class Curves:
     """A table of learning curves.
 
@@ -140,7 +144,7 @@ def _nearest(curves, fixed, params, priors, taken):
     """
     free = [row for row in curves.configurations(fixed) if key_of(row) not in taken]
     if not free:
-        raise ValueError(
+        raise TableTooSmallError(
             f"The table has fewer configurations ({len(taken)}) than a stage asks for. "
             "Give a --scale with fewer trials"
         )
