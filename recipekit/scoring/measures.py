@@ -44,6 +44,8 @@ class Measures:
     improvement : str or None
         The metric that is ``compared`` minus the same metric of the unprocessed
         recording, if there is one.
+    speakers : tuple of str
+        The columns of test_results.csv that name a recording's speakers, if there are.
     unit : str
         Of the monitored score, such as dB.
     monitored : str
@@ -57,6 +59,7 @@ class Measures:
     whole: tuple
     compared: str
     improvement: str | None = None
+    speakers: tuple = ()
     unit: str = ""
     monitored: str = "score"
 

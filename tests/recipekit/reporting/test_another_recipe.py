@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from words import RECIPE
 
-from recipekit.reporting.command import make_report
+from recipekit.reporting.report import make_report
 from recipekit.reporting.document import Section, Text
 
 
