@@ -6,16 +6,16 @@ from scipy import stats
 
 from recipekit.reporting.document import Section, Text
 from recipekit.reporting.ledgers import FIDELITY, PREFIX, format_value
-from recipekit.reporting.verdict import speakers
+from recipekit.reporting.verdict import unit_counts
 
 EDGE = 0.05  # share of a space from its bound that counts as at the bound
 FEW_SEEDS = 3  # below which a spread between seeds is hardly known
-FEW_SPEAKERS = 10  # below which scores are of these speakers
+FEW_UNITS = 10  # of what recordings share, below which scores are of these alone
 MOST_NAMED = 4  # settings that a sentence names
 CHECKED = (
     "optima at a bound of their space, settings with equal scores, settings that "
     "differ no more than seeds, studies' bests chosen by the seeds that are reported, "
-    "few seeds, few speakers"
+    "few seeds, test recordings of few origins"
 )
 
 
@@ -37,7 +37,7 @@ def section(settings, studies, measures, more):
         *(chosen_by_reported_seeds(studies) if studies else ()),
         *(unvalidated(studies) if studies else ()),
         *few_seeds(settings),
-        *few_speakers(settings, measures),
+        *few_units(settings, measures),
         *more,
     ]
     texts = found or [f"None. Looked for: {CHECKED}."]
@@ -60,7 +60,7 @@ def at_bounds(studies):
         if rows.empty:
             continue
         row, named = rows.iloc[-1], []
-        for key, prior in studies.spaces.get((study, row["stage"]), {}).items():
+        for key, prior in studies.bounds.get((study, row["stage"]), {}).items():
             value = row.get(f"{PREFIX}{key}")
             if prior.choices is not None or pd.isna(value):
                 continue
@@ -144,8 +144,8 @@ def chosen_by_reported_seeds(studies):
     if not among + reused:
         return []
     return [
-        "Chosen by seeds that count in the validation mean, which is therefore a little "
-        f"too high: the best of {_listed(among + reused)}."
+        "Chosen by seeds that count in the validation mean, which makes it a little too "
+        f"high: the best of {_listed(among + reused)}."
     ]
 
 
@@ -171,17 +171,17 @@ def few_seeds(settings):
     ]
 
 
-def few_speakers(settings, measures):
-    """Names the corpora whose test recordings have few speakers."""
+def few_units(settings, measures):
+    """Names the corpora whose test recordings share few units."""
     found = []
     for corpus in dict.fromkeys(setting.corpus for setting in settings):
         members = [setting for setting in settings if setting.corpus == corpus]
-        count = speakers(members, measures)
-        if count and count < FEW_SPEAKERS:
-            found.append(
-                f"The test recordings of {corpus} have {count} speakers: scores say "
-                "little of others."
-            )
+        found += [
+            f"The test recordings of {corpus} have {count} {kind}: scores say little of "
+            "others."
+            for kind, count in unit_counts(members, measures).items()
+            if count < FEW_UNITS
+        ]
     return found
 
 

@@ -106,7 +106,7 @@ def _render(block, folder):
 def _render_table(table, folder):
     """Writes the CSV of a table; returns what the template shows of it."""
     frame = table.frame.map(
-        lambda value: Link(value, folder) if isinstance(value, Path) else value
+        lambda value: _link(value, folder) if isinstance(value, Path) else value
     )
     with replacing(folder / f"{table.name}.csv") as path:
         frame.to_csv(path, index=False, lineterminator="\n")
@@ -130,9 +130,9 @@ def _render_table(table, folder):
 class Link(str):
     """The address of a file or folder, relative to the page; shown by its last name."""
 
-    def __new__(cls, path, folder):
-        relative = os.path.relpath(path, folder)
-        return super().__new__(cls, relative.replace(os.sep, "/"))
+
+def _link(path, folder):
+    return Link(os.path.relpath(path, folder).replace(os.sep, "/"))
 
 
 def _as_svg(figure):

@@ -9,7 +9,7 @@ import pandas as pd
 import recipekit
 from recipekit.reporting.document import Section, Table, Text
 from recipekit.reporting.results import unprocessed
-from recipekit.reporting.verdict import speakers
+from recipekit.reporting.verdict import unit_counts
 from recipekit.training.environment import revision
 
 
@@ -44,31 +44,19 @@ def corpora(settings, measures):
     for corpus in dict.fromkeys(setting.corpus for setting in settings):
         members = [setting for setting in settings if setting.corpus == corpus]
         runs = [run for setting in members for run in setting.runs]
+        epochs = {run.history[0]["examples"] for run in runs if run.history}
+        tests = [run.tested["id"].nunique() for run in runs if run.tested is not None]
         valid, test = unprocessed(members, measures)
         rows.append(
             {
                 "corpus": corpus or "not known",
                 "settings": len(members),
                 "runs": len(runs),
-                "training rows of an epoch": " / ".join(
-                    sorted(
-                        {
-                            f"{run.history[0]['examples']:,}"
-                            for run in runs
-                            if run.history
-                        }
-                    )
-                )
-                or None,
-                "test recordings": max(
-                    (
-                        run.tested["id"].nunique()
-                        for run in runs
-                        if run.tested is not None
-                    ),
-                    default=None,
-                ),
-                "test speakers": speakers(members, measures),
+                "training rows of an epoch": max(epochs, default=None),
+                "test recordings": max(tests, default=None),
+            }
+            | unit_counts(members, measures)
+            | {
                 f"validation {compared}, unprocessed": valid,
                 f"test {compared}, unprocessed": test,
             }

@@ -48,7 +48,9 @@ class Studies:
     validated : pandas.DataFrame
         As from ``validations``.
     spaces : dict
-        (study, stage) -> dict from key to Prior, those of grids included.
+        (study, stage) -> dict from key to Prior, of the stages that search.
+    bounds : dict
+        The same with the grids of fixed stages.
     folders : dict
         Study -> that of its ledger.
     """
@@ -56,6 +58,7 @@ class Studies:
     course: pd.DataFrame
     validated: pd.DataFrame
     spaces: dict
+    bounds: dict
     folders: dict
 
     @property
@@ -120,6 +123,7 @@ def read_studies(ledgers):
     return Studies(
         course,
         validations(course),
+        spaces,
         spaces | grids(course, spaces),
         {study: path.parent for study, path in paths.items()},
     )
@@ -307,7 +311,7 @@ def _progress_blocks(studies, unit):
 def _key_blocks(studies, unit):
     blocks = []
     for study, trials in studies.searched.groupby("study", sort=False):
-        figures, legend = draw_keys(trials, studies.spaces, unit)
+        figures, legend = draw_keys(trials, studies.bounds, unit)
         if figures:
             title = f"Score against each key that {study} searched"
             blocks.append(Panels(f"search_keys_{study}", title, figures, legend))

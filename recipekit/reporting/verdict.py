@@ -41,8 +41,8 @@ def contenders(settings, measures):
     """Returns the settings that a verdict ranks, the best first.
 
     These are the best of each study and what belongs to no study: what a study passed
-    over on the validation must not win by the test. Of one study alone they are its
-    best, then the others.
+    over on the validation must not win by the test. Where that is a single one, the
+    next by the validation comes second.
 
     Arguments
     ---------
@@ -50,11 +50,15 @@ def contenders(settings, measures):
         Of one corpus.
     measures : Measures
     """
-    ordered = ranked(settings, measures)
-    chosen = [setting for setting in ordered if setting.best_of or not setting.studies]
-    if len(chosen) > 1:
-        return ordered if len(chosen) == len(ordered) else ranked(chosen, measures)
-    return sorted(ordered, key=lambda setting: not setting.best_of)
+    chosen = [each for each in settings if _stands_for_itself(each)] or settings
+    others = [each for each in settings if each not in chosen]
+    if len(chosen) == 1 and others:
+        return [*chosen, max(others, key=lambda setting: np.mean(setting.scores))]
+    return ranked(chosen, measures)
+
+
+def _stands_for_itself(setting):
+    return bool(setting.best_of or not setting.studies)
 
 
 def compare_seeds(first, second, unit):
@@ -82,8 +86,8 @@ def compare_seeds(first, second, unit):
     )
 
 
-def speakers(settings, measures):
-    """Returns how many speakers the test recordings of settings have.
+def unit_counts(settings, measures):
+    """Counts what the test recordings of settings share.
 
     Arguments
     ---------
@@ -92,25 +96,37 @@ def speakers(settings, measures):
 
     Returns
     -------
-    int or None
-        None where the tests do not name them.
+    dict
+        Kind of ``measures.units`` -> how many there are, where the tests name them.
     """
-    named = set()
-    for table in (table for setting in settings for table in setting.tested):
-        columns = [name for name in measures.speakers if name in table]
-        for column in columns:
-            named |= set(table[column].dropna())
-    return len(named) or None
+    tables = [table for setting in settings for table in setting.tested]
+    counts = {}
+    for kind, columns in measures.units.items():
+        named = {
+            name
+            for table in tables
+            for column in columns
+            if column in table
+            for name in table[column].dropna()
+        }
+        if named:
+            counts[kind] = len(named)
+    return counts
 
 
 def _sentences(settings, studies, measures):
     """Returns what a verdict says: the best, how sure that is, what it rests on."""
     chosen = contenders(settings, measures)
-    tested = all(setting.tested for setting in chosen)
-    sentences = [_first(chosen, settings, tested, measures)]
-    if len(chosen) > 1:
-        sentences.append(_difference(chosen, tested, measures))
-    return [*sentences, _basis(chosen, studies, tested, measures)]
+    test_sets = comparison.find_test_sets(chosen, measures)
+    # Without a test that all of them share, only the validation compares them.
+    shared = next((t for t in test_sets if len(t.scores) == len(chosen)), None)
+    sentences = [_first(chosen, settings, bool(shared), measures)]
+    if len(chosen) > 1 and shared:
+        table = comparison.compare_settings(shared.scores, measures.unit)
+        sentences.append(f"{table['in words'].iloc[0]}.")
+    elif len(chosen) > 1:
+        sentences.append(compare_seeds(*chosen[:2], measures.unit))
+    return [*sentences, _basis(chosen, studies, bool(shared), measures)]
 
 
 def _first(chosen, settings, tested, measures):
@@ -120,9 +136,12 @@ def _first(chosen, settings, tested, measures):
     before = unprocessed(settings, measures)[int(tested)]
     if not np.isnan(before):
         others.append(f"{_value(before, measures)} unprocessed")
-    rank = f"Of {len(chosen)}, {best.label} scores highest"
-    text = f"{rank if len(chosen) > 1 else best.label}: {first}"
-    text += " on the test recordings" if tested else " in the validation"
+    text = best.label
+    if len(chosen) > 1:
+        text = f"Of {len(chosen)}, {text} scores highest"
+        if not _stands_for_itself(chosen[1]):
+            text = f"{best.label}, chosen from {len(settings)} in the validation"
+    text += f": {first} {'on the test recordings' if tested else 'in the validation'}"
     text += f" ({', '.join(others)})" if others else ""
     if best.name and best.name not in best.label:
         text += f", with {best.name}"
@@ -151,20 +170,6 @@ def _value(value, measures):
     return measures.with_unit(value).replace("-", "−")
 
 
-def _difference(chosen, tested, measures):
-    """Returns how the best and the next differ."""
-    for test_set in comparison.find_test_sets(chosen, measures) if tested else ():
-        if all(setting.label in test_set.scores for setting in chosen):
-            pairs = test_set.scores
-            if any(setting.studies for setting in chosen) and not all(
-                setting.best_of or not setting.studies for setting in chosen
-            ):
-                pairs = {each.label: pairs[each.label] for each in chosen[:2]}
-            table = comparison.compare_settings(pairs, measures.unit)
-            return f"{table['in words'].iloc[0]}."
-    return compare_seeds(*chosen[:2], measures.unit)
-
-
 def _basis(chosen, studies, tested, measures):
     """Returns what the verdict cost and rests on."""
     costs = [compute(setting, studies) for setting in chosen]
@@ -182,9 +187,9 @@ def _basis(chosen, studies, tested, measures):
     if tested:
         table = chosen[0].tested[0]
         whole = table[table[measures.condition].isin(measures.whole)]
-        rests += f", {whole['id'].nunique()} test recordings"
-        found = speakers(chosen, measures)
-        rests += f" and {found} speakers" if found else ""
+        counts = {"test recordings": whole["id"].nunique()}
+        counts |= unit_counts(chosen, measures)
+        rests += "".join(f", {count} {kind}" for kind, count in counts.items())
     return f"{told}. This rests on {rests}."
 
 

@@ -1,6 +1,6 @@
 """What a recipe measures: metrics, the conditions of its test, what it compares by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,13 @@ class Measures:
     improvement : str or None
         The metric that is ``compared`` minus the same metric of the unprocessed
         recording, if there is one.
-    speakers : tuple of str
-        The columns of test_results.csv that name a recording's speakers, if there are.
     unit : str
         Of the monitored score, such as dB.
     monitored : str
         What the monitored score is, in words.
+    units : dict
+        What recordings share, so that their scores are alike: a plural, such as
+        ``"rooms"``, -> the columns that name a recording's. They may be empty.
     """
 
     metrics: dict
@@ -59,9 +60,9 @@ class Measures:
     whole: tuple
     compared: str
     improvement: str | None = None
-    speakers: tuple = ()
     unit: str = ""
     monitored: str = "score"
+    units: dict = field(default_factory=dict)
 
     @property
     def whole_name(self):

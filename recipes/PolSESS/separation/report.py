@@ -43,8 +43,8 @@ def make_report(
     Raises
     ------
     ValueError
-        As the library's ``make_report``; or if the run to listen to was not tested, or on
-        another corpus.
+        As the library's ``make_report``; or if the run to listen to was not tested, or
+        on another corpus.
     """
     # Here, since they take seconds: pandas, SciPy, torch.
     from recipe import RECIPE

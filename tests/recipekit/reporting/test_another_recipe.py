@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from words import RECIPE
 
-from recipekit.reporting.report import make_report
 from recipekit.reporting.document import Section, Text
+from recipekit.reporting.report import make_report
 
 
 def test_report_has_the_names_of_the_recipe(runs, tmp_path):
