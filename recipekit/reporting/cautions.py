@@ -69,8 +69,8 @@ def at_bounds(studies):
                 named.append(f"{key} {format_value(value)} ({bounds})")
         if named:
             found.append(
-                f"{study}: its best is at the bounds of what stage {row['stage']} "
-                f"searched in {_listed(named)}. Better values may lie beyond."
+                f"{study}: its best is at a bound of the space of stage "
+                f"{row['stage']}: {_listed(named)}. Better values may lie beyond."
             )
     return found
 
@@ -144,8 +144,8 @@ def chosen_by_reported_seeds(studies):
     if not among + reused:
         return []
     return [
-        "Chosen by seeds that count in the validation mean, which makes it a little too "
-        f"high: the best of {_listed(among + reused)}."
+        "Chosen by seeds that count in the validation mean, which is a little too high "
+        f"therefore: the best of {_listed(among + reused)}."
     ]
 
 
@@ -177,8 +177,8 @@ def few_units(settings, measures):
     for corpus in dict.fromkeys(setting.corpus for setting in settings):
         members = [setting for setting in settings if setting.corpus == corpus]
         found += [
-            f"The test recordings of {corpus} have {count} {kind}: scores say little of "
-            "others."
+            f"The test recordings of {corpus} have {count} {kind}: scores say little "
+            "of others."
             for kind, count in unit_counts(members, measures).items()
             if count < FEW_UNITS
         ]
