@@ -7,7 +7,6 @@ from recipekit.reporting import learning_curve
 from recipekit.scoring.measures import Measures, Metric
 from recipekit.training.history import read_history, write_history
 
-
 MEASURES = Measures(
     {"si_sdr": Metric("SI-SDR")},
     *(("id", "set"), "set", ("all",), ("all",), "si_sdr"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from made_settings import ledger, seeds, studies
 from scipy import stats
 
 from recipekit.reporting.document import Folded, Panels, Picture, Table, Text
@@ -24,7 +25,6 @@ from recipekit.reporting.ledgers import (
 from recipekit.reporting.search_pictures import draw_keys, draw_progress
 from recipekit.reporting.searches import (
     LoggedStudy,
-    Studies,
     costs,
     progress,
     read_studies,
@@ -39,46 +39,6 @@ LOGGED = LoggedStudy("three_stage", {"weight_decay": -0.27, "lr": 0.12})
 @pytest.fixture
 def noise():
     return np.random.default_rng(1)
-
-
-def ledger(rows, **common):
-    """A ledger of the given rows; the n-th ends at minute n unless it says else."""
-    defaults = {
-        "study": "one_stage",
-        "stage": "search",
-        "algorithm": "tpe",
-        "status": "completed",
-        "score": np.nan,
-        "epochs": 10.0,
-        "best_epoch": 10.0,
-        "train_items": 100.0,
-        "seed": 42.0,
-        "device": "cpu",
-        "failure": "",
-    }
-    frame = []
-    for number, row in enumerate(rows):
-        row = defaults | {"trial": str(number), "run": f"r{number}"} | common | row
-        row.setdefault("items", row["epochs"] * row["train_items"])
-        row.setdefault("new_items", row["items"])
-        row.setdefault("seconds", row["items"])
-        row.setdefault("new_seconds", row["new_items"])
-        row.setdefault("worker_seconds", row["new_seconds"] + 10)
-        row["ended"] = pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(
-            minutes=row.pop("minute", number)
-        )
-        row["started"] = row["ended"]
-        frame.append(row)
-    return pd.DataFrame(frame)
-
-
-def seeds(study, scores, minute=1000, **common):
-    """Rows of one validated configuration."""
-    common = {"stage": "validate", "algorithm": "fixed", "hp.lr": 1e-3} | common
-    return [
-        {"study": study, "score": score, "seed": seed, "minute": minute} | common
-        for seed, score in zip((42, 123, 456), scores, strict=False)
-    ]
 
 
 def search_rows(noise, count, score, **common):
@@ -98,13 +58,6 @@ def blocks_of(kind, blocks):
         inside = block.blocks if isinstance(block, Folded) else ()
         found += [each for each in (block, *inside) if isinstance(each, kind)]
     return found
-
-
-def studies(frame, spaces=()):
-    """Returns what reports know of the studies of a ledger."""
-    course, spaces = progress(frame), dict(spaces)
-    bounds = spaces | grids(course, spaces)
-    return Studies(course, validations(course), spaces, bounds, {})
 
 
 def words(blocks):
@@ -524,7 +477,7 @@ def test_grids_of_fixed_stages_have_bounds_where_they_have_an_inside():
     assert grids(progress(frame), spaces) == {
         ("one_stage", "grid"): {"factor": Prior(0.4, 0.8)}
     }
-    figures, _ = draw_keys(studies(frame, spaces).searched, {}, "dB")
+    figures, _ = draw_keys(studies(frame).searched, {}, "dB")
     assert [*keys_of(figures)] == ["lr", "factor", "patience"]
 
 
