@@ -77,10 +77,11 @@ def test_settings_with_equal_scores_count_as_one():
 def test_a_flat_landscape_is_told_from_a_steep_one():
     shifts = np.array([-0.3, 0.0, 0.3])
     flat = [setting(f"s{n}", [*(0.1 * n + shifts)]) for n in range(3)]
+    # F = 1 / 3 with 2 and 6 degrees of freedom: p = (1 + 2 F / 6)^-3.
     (text,) = cautions.flat(flat, "%")
     assert text.startswith(
         "Listener: its 3 settings differ no more than seeds do: standard deviation "
-        "0.10 between their means, 0.30 % between seeds of one (F test, p = 0.73)"  # (1 + 2 F / 6)^-3, F = 1 / 3
+        "0.10 between their means, 0.30 % between seeds of one (F test, p = 0.73)"
     )
     steep = [setting(f"s{n}", [*(n + shifts)]) for n in range(3)]
     assert cautions.flat(steep, "%") == []
