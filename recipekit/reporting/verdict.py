@@ -61,12 +61,13 @@ def _stands_for_itself(setting):
     return bool(setting.best_of or not setting.studies)
 
 
-def compare_seeds(first, second, unit):
-    """Says in words how the validation scores of two settings differ.
+def compare_seeds(settings, unit):
+    """Says in words how the validation scores of the best two settings differ.
 
     Arguments
     ---------
-    first, second : Setting
+    settings : list of Setting
+        The best first.
     unit : str
         Of the scores.
 
@@ -75,14 +76,15 @@ def compare_seeds(first, second, unit):
     str
         Difference of the means with Welch's interval, and what it allows to say.
     """
-    scores, labels = (first.scores, second.scores), (first.label, second.label)
+    labels = tuple(setting.label for setting in settings[:2])
+    scores = [setting.scores for setting in settings[:2]]
     if min(map(len, scores)) > 1:
         gap = statistics.welch(*scores)
         return f"{comparison.verdict(labels, gap, unit, gap.p, scores)}."
     value = f"{np.mean(scores[0]) - np.mean(scores[1]):.2f} {unit}".rstrip()
     return (
-        f"{labels[0]} − {labels[1]} = {value.replace('-', '−')}: with one seed, "
-        "whether it would be so with other seeds cannot be judged."
+        f"{' − '.join(labels)} = {value.replace('-', '−')}: with one seed, whether it "
+        "would be so with other seeds cannot be judged."
     )
 
 
@@ -125,7 +127,7 @@ def _sentences(settings, studies, measures):
         table = comparison.compare_settings(shared.scores, measures.unit)
         sentences.append(f"{table['in words'].iloc[0]}.")
     elif len(chosen) > 1:
-        sentences.append(compare_seeds(*chosen[:2], measures.unit))
+        sentences.append(compare_seeds(chosen, measures.unit))
     return [*sentences, _basis(chosen, studies, bool(shared), measures)]
 
 

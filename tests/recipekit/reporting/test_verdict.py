@@ -114,13 +114,13 @@ def test_seeds_are_compared_by_welch(other, said):
     freedom = sum(variances) ** 2 / sum(v**2 / 2 for v in variances)
     half = stats.t.ppf(0.975, freedom) * np.sqrt(sum(variances))
     gap = np.mean(logged) - np.mean(other)
-    text = compare_seeds(setting("a", logged), setting("b", other), "dB")
+    text = compare_seeds([setting("a", logged), setting("b", other)], "dB")
     numbers = f"{gap:.2f} dB [{gap - half:.2f}, {gap + half:.2f}]".replace("-", "−")
     assert re.fullmatch(f"a − b = {re.escape(numbers)}, {said}.", text)
 
 
 def test_one_seed_is_not_judged():
-    text = compare_seeds(setting("a", [1.0]), setting("b", [2.5, 2.7]), "")
+    text = compare_seeds([setting("a", [1.0]), setting("b", [2.5, 2.7])], "")
     assert text.startswith("a − b = −1.60: with one seed, ")
     assert text.endswith("cannot be judged.")
 
