@@ -48,7 +48,8 @@ def section(settings, studies, measures, more):
 def at_bounds(studies):
     """Names the keys whose best value lies at a bound of the space it was found in.
 
-    That is the space of the last stage that a study's best was searched in.
+    That is of each key the space of the last stage that searched it, up to the one that
+    found a study's best.
     """
     found, validated = [], studies.validated
     for study, trials in studies.searched.groupby("study", sort=False):
@@ -59,8 +60,13 @@ def at_bounds(studies):
         rows = trials[trials["configuration"] == best]
         if rows.empty:
             continue
-        row, named = rows.iloc[-1], []
-        for key, prior in studies.bounds.get((study, row["stage"]), {}).items():
+        row, priors = rows.iloc[-1], {}
+        for stage in trials["stage"].unique():
+            priors |= studies.bounds.get((study, stage), {})
+            if stage == row["stage"]:
+                break
+        named = []
+        for key, prior in priors.items():
             value = row.get(f"{PREFIX}{key}")
             if prior.choices is not None or pd.isna(value):
                 continue
@@ -69,8 +75,8 @@ def at_bounds(studies):
                 named.append(f"{key} {format_value(value)} ({bounds})")
         if named:
             found.append(
-                f"{study}: its best is at a bound of the space of stage "
-                f"{row['stage']}: {_listed(named)}. Better values may lie beyond."
+                f"{study}: its best is at a bound of what was searched: "
+                f"{_listed(named)}. Better values may lie beyond."
             )
     return found
 

@@ -183,7 +183,7 @@ def _cell(value, decimals):
     if pd.isna(value):
         return {"text": "–", "key": "", "link": ""}
     if isinstance(value, Link):
-        return {"text": Path(value).name, "key": value, "link": value}
+        return {"text": Path(value).name or value, "key": value, "link": value}
     text = str(value)
     if isinstance(value, float):
         text = f"{value:,.{decimals}f}"

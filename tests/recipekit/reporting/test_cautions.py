@@ -44,8 +44,8 @@ def test_an_optimum_inside_its_space_is_no_warning():
 )
 def test_an_optimum_at_a_bound_is_named(values, said):
     (text,) = cautions.at_bounds(searched(**values))
-    assert text.startswith("one_stage: its best is at a bound of the space of stage ")
-    assert f"search: {said}. Better" in text
+    assert text.startswith("one_stage: its best is at a bound of what was searched: ")
+    assert f": {said}. Better" in text
 
 
 def test_the_bounds_are_those_of_the_last_stage_that_searched_the_best():
@@ -57,10 +57,17 @@ def test_the_bounds_are_those_of_the_last_stage_that_searched_the_best():
         ("one_stage", "narrow"): {"lr": Prior(1e-3, 2e-3, log=True)},
     }
     (text,) = cautions.at_bounds(studies(ledger(rows), spaces))
-    assert "stage narrow: lr 0.00197 (0.001 to 0.002)" in text
+    assert ": lr 0.00197 (0.001 to 0.002). Better" in text
     # Without a validation the best trial of the most training counts.
     (text,) = cautions.at_bounds(studies(ledger(rows[:2]), spaces))
-    assert "stage narrow: lr 0.00197" in text
+    assert ": lr 0.00197 (0.001 to 0.002). Better" in text
+    # A grid lists other keys: lr is judged by the stage that searched it.
+    grid = best | {"stage": "grid", "algorithm": "fixed", "hp.patience": 3.0}
+    rows = [best | {"score": 1.0}, grid | {"score": 2.0}]
+    spaces = {("one_stage", "search"): {"lr": Prior(1e-4, 2e-3, log=True)}}
+    bounds = {("one_stage", "grid"): {"patience": Prior(1.0, 5.0)}}
+    (text,) = cautions.at_bounds(studies(ledger(rows), spaces, bounds))
+    assert ": lr 0.00197 (0.0001 to 0.002). Better" in text
 
 
 def test_settings_with_equal_scores_count_as_one():

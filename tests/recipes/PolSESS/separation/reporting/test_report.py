@@ -189,9 +189,18 @@ def test_recordings_of_other_corpora_with_the_same_names_are_not_compared(tmp_pa
             write_run(folder, 1, 1.0, noisy(1.0, 1), model, corpus)
     found = comparison.find_test_sets(read([tmp_path])[0], MEASURES)
     assert [[*test_set.scores] for test_set in found] == [
-        ["Conv-TasNet (corpus other)", "DPRNN (corpus other)"],
-        ["Conv-TasNet (corpus real)", "DPRNN (corpus real)"],
+        ["Conv-TasNet (corpus other SB)", "DPRNN (corpus other SB)"],
+        ["Conv-TasNet (corpus real SB)", "DPRNN (corpus real SB)"],
     ]
+
+
+def test_tasks_are_not_ranked_with_each_other(tmp_path):
+    """Speech of one speaker is enhanced by more dB than that of two is separated."""
+    for task, score in (("SB", 2.0), ("ES", 12.0)):
+        write_run(tmp_path / task, 1, score, task=task)
+    page = report.make_report([tmp_path], tmp_path / "out").read_text("utf-8")
+    assert "real ES: DPRNN (" in page and "real SB: DPRNN (" in page
+    assert "highest" not in page
 
 
 def test_a_run_that_repeats_a_seed_is_left_out(tmp_path):
@@ -253,8 +262,8 @@ def test_synthetic_corpora_are_named(tmp_path):
     for corpus in ("embedded_400_8000", "real"):
         write_run(tmp_path / corpus, 1, 2.0, corpus=corpus)
     page = report.make_report([tmp_path], tmp_path / "out").read_text("utf-8")
-    assert "corpus embedded_400_8000 is made of the embedded synthetic" in page
-    assert "corpus real is" not in page
+    assert "corpus embedded_400_8000 SB is made of the embedded synthetic" in page
+    assert "corpus real SB is" not in page
 
 
 def test_a_folder_without_runs_is_named(study, tmp_path):
