@@ -199,7 +199,7 @@ def test_tasks_are_not_ranked_with_each_other(tmp_path):
     for task, score in (("SB", 2.0), ("ES", 12.0)):
         write_run(tmp_path / task, 1, score, task=task)
     page = report.make_report([tmp_path], tmp_path / "out").read_text("utf-8")
-    assert "real ES: DPRNN (" in page and "real SB: DPRNN (" in page
+    assert "<p>real ES: DPRNN " in page and "<p>real SB: DPRNN " in page
     assert "highest" not in page
 
 
@@ -248,7 +248,7 @@ def test_broken_runs_are_named_on_the_page_and_on_stderr(tmp_path, study, capsys
 
 def test_command_line_writes_the_page_its_tables_and_pictures(study, tmp_path):
     command = [sys.executable, report.__file__, study, "--out", tmp_path / "out"]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names >= {"report.html", "settings.csv", "test.csv", "comparison_1.csv"}
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
