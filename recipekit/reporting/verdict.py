@@ -185,7 +185,8 @@ def _basis(chosen, studies, tested, measures):
         told += _as_text(*costs[cheapest])
     seeds = sorted({len(setting.runs) for setting in chosen})
     many = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
-    rests = f"{many} seed{'s' if many != '1' else ''} each"
+    rests = f"{many} seed{'s' if many != '1' else ''}"
+    rests += " each" if len(chosen) > 1 else ""
     if tested:
         table = chosen[0].tested[0]
         whole = table[table[measures.condition].isin(measures.whole)]
