@@ -29,7 +29,8 @@ class Recipe:
         From data_folder (str) to what tells a corpus from others, wherever it is (str):
         a study is resumed with the corpus that it was begun with.
     corpus_name : callable
-        From the hparams of a run (dict) to what reports call its corpus (str).
+        From the hparams of a run (dict) to what reports call its corpus (str). Scores
+        of runs with another name are not ranked with it.
     epoch_marks : callable
         From the hparams of a run (dict) to what learning curves mark: a list of
         (epoch, text). Raises ValueError if they are not valid.

@@ -1,6 +1,6 @@
-"""What a report is made of: sections of texts, tables and pictures."""
+"""What a report is made of: sections of texts, tables, pictures and recordings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that sorts by a click on a heading; also written as ``<name>.csv``.
+    """A table that is sorted and searched on the page; also written as ``<name>.csv``.
 
     Attributes
     ----------
@@ -23,7 +23,8 @@ class Table:
         File stem, unique in the report.
     title : str
     frame : pandas.DataFrame
-        Numbers as numbers: the CSV has them in full, the page rounded.
+        Numbers as numbers: the CSV has them in full, the page rounded. Values that
+        are a Path become links, relative to the page.
     decimals : int
         Of the floats on the page.
     """
@@ -44,11 +45,35 @@ class Picture:
         Its anchor, unique in the report.
     title : str
     figure : matplotlib.figure.Figure
+    raster : bool
+        Whether it is shown as pixels, as spectrograms are, and not as lines.
     """
 
     name: str
     title: str
     figure: Figure
+    raster: bool = False
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Small figures side by side, as many in a row as the page is wide.
+
+    Attributes
+    ----------
+    name : str
+        Their anchor, unique in the report.
+    title : str
+    figures : list of matplotlib.figure.Figure
+        Of equal size.
+    legend : dict
+        What is drawn -> its colour, as matplotlib names it.
+    """
+
+    name: str
+    title: str
+    figures: list
+    legend: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +95,21 @@ class Sound:
 
 
 @dataclass(frozen=True)
+class Folded:
+    """Blocks that are shown after a click on their title.
+
+    Attributes
+    ----------
+    title : str
+    blocks : tuple
+        As of a Section, none of them folded.
+    """
+
+    title: str
+    blocks: tuple
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the report with a heading.
 
@@ -79,9 +119,13 @@ class Section:
         Its anchor.
     title : str
     blocks : tuple
-        Of Text, Table, Picture and Sound, in the order of reading.
+        Of the other classes, in the order of reading.
+    tone : str
+        How its texts look: "lead" for what a reader must know, "warning" for what
+        stands against it, "" for the rest.
     """
 
     name: str
     title: str
     blocks: tuple
+    tone: str = ""

@@ -1,15 +1,10 @@
-"""The learning curve of a run as a PNG, or those of several in one.
-
-python -m recipekit.reporting.learning_curve RUN [RUN ...] --out curves.png
-"""
+"""The learning curve of a run as a PNG, or those of several in one."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from recipekit.console import plain_errors
 from recipekit.files.atomic import replacing
 from recipekit.training.history import read_history
 
@@ -124,7 +119,7 @@ def mark_epochs(axes, marks, last, color, style):
         )
 
 
-def plot_overlay(folders, path):
+def plot_overlay(folders, path, measures):
     """Draws the learning curves of several runs over the examples they saw.
 
     Arguments
@@ -133,6 +128,8 @@ def plot_overlay(folders, path):
         Output folders of runs of one recipe; the last two parts are the labels.
     path : str or Path
         PNG to write.
+    measures : Measures
+        Name and unit of the score.
 
     Raises
     ------
@@ -154,7 +151,7 @@ def plot_overlay(folders, path):
             )
     axes.set(
         xlabel="training examples",
-        ylabel=name,
+        ylabel=measures.label(name),
         title="validation (lines) and training (dots)",
     )
     axes.grid(alpha=0.3)
@@ -163,16 +160,20 @@ def plot_overlay(folders, path):
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def main(arguments):
-    """Draws the learning curves of several runs into one PNG."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+def draw_overlay(arguments, measures):
+    """Draws the learning curves of several runs into one PNG.
+
+    Arguments
+    ---------
+    arguments : list of str
+        Those of the command.
+    measures : Measures
+    """
+    parser = argparse.ArgumentParser(
+        description="Draws the learning curves of several runs into one PNG."
+    )
     parser.add_argument("runs", nargs="+", help="output folders")
     parser.add_argument("--out", required=True, help="PNG to write")
     options = parser.parse_args(arguments)
-    plot_overlay(options.runs, options.out)
+    plot_overlay(options.runs, options.out, measures)
     print(options.out)
-
-
-if __name__ == "__main__":
-    with plain_errors():
-        sys.exit(main(sys.argv[1:]))

@@ -135,6 +135,37 @@ def searched_keys(trials):
     ]
 
 
+def grids(trials, spaces):
+    """Returns the bounds of the grids that the fixed stages of studies list.
+
+    Arguments
+    ---------
+    trials : pandas.DataFrame
+        Rows of ledgers.
+    spaces : dict
+        (study, stage) -> dict from key to Prior. A key that the study searches is not
+        one of a grid: the stage took over what was found.
+
+    Returns
+    -------
+    dict
+        As ``spaces``, of the fixed stages. Keys with fewer than three numbers are left
+        out: they have no inside.
+    """
+    found = {}
+    fixed = trials[(trials["algorithm"] == "fixed") & ~is_validation(trials)]
+    for (study, stage), members in fixed.groupby(["study", "stage"]):
+        searched = {key for name in spaces if name[0] == study for key in spaces[name]}
+        for column in searched_keys(members):
+            key = column.removeprefix(PREFIX)
+            values = members[column].dropna().infer_objects()
+            is_number = pd.api.types.is_numeric_dtype(values)
+            if key not in searched and is_number and values.nunique() > 2:
+                prior = Prior(float(values.min()), float(values.max()))
+                found.setdefault((study, stage), {})[key] = prior
+    return found
+
+
 def configuration_texts(trials):
     """Returns what each trial was run with, apart from its seed, as one text.
 
@@ -207,4 +238,4 @@ def on_scale(values):
 def fidelity_name(train_items, epochs):
     """Returns a fidelity in words."""
     items = f"{train_items:,.0f}" if np.isfinite(train_items) else "all"
-    return f"{items} items, {epochs:.0f} epochs"
+    return f"{items} items, {epochs:.0f} epoch{'' if epochs == 1 else 's'}"

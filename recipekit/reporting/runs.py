@@ -1,6 +1,6 @@
-"""Finds and reads the runs in folders."""
+"""Finds and reads the runs in folders, and those that only a ledger tells of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +11,7 @@ from recipekit.files.tagged_yaml import New, read_tagged
 from recipekit.reporting.learning_curve import shared_score
 from recipekit.reporting.ledgers import is_validation
 from recipekit.scoring.summary import RESULTS, SUMMARY, TEST_AGAIN, read_summary
+from recipekit.studies.ledger_columns import PREFIX
 from recipekit.training.history import HISTORY, read_history
 from recipekit.training.identity import identity, plain
 
@@ -18,54 +19,66 @@ HPARAMS = "hyperparams.yaml"
 # SpeechBrain's log. A folder with it, but without a history, is a run of an earlier
 # version: the report names it as one that cannot be read.
 LOG = "train_log.txt"
+ENVIRONMENT = "env.log"  # the versions and the machine of a run
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run's folder says.
+    """What a run's folder says, or where it has gone, the ledger of its study.
 
     Attributes
     ----------
     folder : Path
+    record : Path
+        Where what is known of it lies: the folder, or that of the ledger.
     model : str
+        Where a ledger alone tells of it, the study.
     settings : dict
         The hparams that make a difference between runs, without the seed, and
-        ``corpus``, the name of the corpus.
+        ``corpus``, the name of the corpus; of a ledger what it searched.
     seed : int
+    score : float
+        The best monitored score.
+    valid : dict
+        What was measured in the validation of that epoch; empty of a ledger.
+    examples : int
+        Training examples that it has seen.
     history : list of dict
-        An entry for each epoch (``recipekit.training.history``).
+        An entry for each epoch (``recipekit.training.history``); empty of a ledger.
     shared : str
         The score that training and validation both log.
     marks : list of (int, str)
-        Epochs that learning curves mark, and what they write there.
+        Epochs that learning curves mark, and what they say of them.
     seconds : float or None
         Of training, where summary.json or a ledger tells.
     tested : pandas.DataFrame or None
         test_results.csv.
-    means : dict
-        Metric -> mean of the conditions' means in the test, where summary.json tells.
+    scores : dict
+        Those of summary.json; empty if it was not tested.
+    provenance : dict
+        That of summary.json, and ``revision`` where env.log tells.
     """
 
     folder: Path
+    record: Path
     model: str
     settings: dict
     seed: int
-    history: list
-    shared: str
-    marks: list
-    seconds: float | None
-    tested: pd.DataFrame | None
-    means: dict
+    score: float
+    valid: dict
+    examples: int
+    history: list = ()
+    shared: str = ""
+    marks: list = ()
+    seconds: float | None = None
+    tested: pd.DataFrame | None = None
+    scores: dict = field(default_factory=dict)
+    provenance: dict = field(default_factory=dict)
 
-    @property
-    def best(self):
-        """The epoch with the highest monitored score, an entry of the history."""
-        return max(self.history, key=lambda entry: entry["score"])
 
-    @property
-    def score(self):
-        """The best monitored score."""
-        return self.best["score"]
+def run_folder(study, name):
+    """Returns the folder of a run by that of its study and its name in the ledger."""
+    return study / "runs" / str(name)
 
 
 def find_runs(folders, ledgers, recipe):
@@ -83,6 +96,7 @@ def find_runs(folders, ledgers, recipe):
     Returns
     -------
     runs : list of Run
+        With those that a study validated, by its ledger, where it has no run's folder.
     left_out : list of str
         Folders that look like runs and cannot be read, and why.
 
@@ -95,19 +109,19 @@ def find_runs(folders, ledgers, recipe):
     for path, ledger in ledgers.items():
         ledger = ledger.assign(validation=is_validation(ledger))
         for name, rows in ledger[ledger["run"] != ""].groupby("run"):
-            folder = path.parent / "runs" / str(name)
+            folder = run_folder(path.parent, name)
             seconds[folder] = rows["seconds"].max()
             tested = (folder / RESULTS).is_file()
             if not rows["validation"].any() and not tested:
                 searched.add(folder)
     found = {}
-    for folder in folders:
+    for folder in map(Path, folders):
         here = {
             path.parent.resolve(): path.parent
-            for path in sorted(Path(folder).rglob(HPARAMS))
+            for path in sorted(folder.rglob(HPARAMS))
             if any((path.parent / name).is_file() for name in (HISTORY, LOG))
         }
-        if not here and not any(Path(folder).resolve() in p.parents for p in ledgers):
+        if not here and not any(folder.resolve() in p.parents for p in ledgers):
             raise ValueError(
                 f"{folder}: no run (a folder with {HPARAMS} and {HISTORY}) and no "
                 "ledger.csv of a study is in or below it"
@@ -121,6 +135,9 @@ def find_runs(folders, ledgers, recipe):
             runs.append(read_run(folder, recipe, seconds.get(resolved)))
         except (ValueError, OSError) as error:
             left_out.append(message(error))
+    for path, ledger in ledgers.items():
+        if not any(path.parent in folder.parents for folder in found):
+            runs += _validated_runs(path, ledger)
     return runs, left_out
 
 
@@ -161,26 +178,65 @@ def read_run(folder, recipe, seconds=None):
         shared = shared_score(history)
     except ValueError as error:
         raise ValueError(f"{folder / HISTORY}: {error}") from error
-    tested, means = None, {}
+    best = max(history, key=lambda entry: entry["score"])
+    tested, scores, provenance = None, {}, {}
     if (folder / RESULTS).is_file():
-        measures = recipe.measures
-        summary = read_summary(folder, measures)
-        tested = _read_tested(folder / RESULTS, summary["scores"], measures)
-        seconds = summary["provenance"].get("seconds") or seconds
-        means = summary["scores"].get(measures.mean_name, {})
-        means = {name: means[name]["mean"] for name in measures.metrics if means}
+        summary = read_summary(folder, recipe.measures)
+        scores, provenance = summary["scores"], summary["provenance"]
+        tested = _read_tested(folder / RESULTS, scores, recipe.measures)
+        seconds = provenance.get("seconds") or seconds
     return Run(
-        folder,
-        _model(hparams["modules"], recipe.models),
-        settings | {"corpus": corpus},
-        hparams["seed"],
-        history,
-        shared,
-        marks,
-        seconds,
-        tested,
-        means,
+        folder=folder,
+        record=folder,
+        model=_model(hparams["modules"], recipe.models),
+        settings=settings | {"corpus": corpus},
+        seed=hparams["seed"],
+        score=best["score"],
+        valid=best["valid"],
+        examples=history[-1]["examples"],
+        history=history,
+        shared=shared,
+        marks=marks,
+        seconds=seconds,
+        tested=tested,
+        scores=scores,
+        provenance=provenance | _revision(folder),
     )
+
+
+def _revision(folder):
+    """Returns the revision that env.log names, as a dict; empty if there is none."""
+    path = folder / ENVIRONMENT
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("Revision: "):
+                return {"revision": line.removeprefix("Revision: ")}
+    return {}
+
+
+def _validated_runs(path, ledger):
+    """Returns the completed runs of a study's validations, by its ledger alone."""
+    chosen = ledger[is_validation(ledger) & (ledger["status"] == "completed")]
+    searched = [name for name in chosen if name.startswith(PREFIX)]
+    runs = []
+    for row in chosen.to_dict("records"):
+        settings = {name.removeprefix(PREFIX): row[name] for name in searched}
+        settings |= {"train_items": row["train_items"], "N_epochs": row["epochs"]}
+        settings = {key: each for key, each in settings.items() if pd.notna(each)}
+        runs.append(
+            Run(
+                folder=run_folder(path.parent, row["run"]),
+                record=path.parent,
+                model=row["study"],
+                settings={**settings, "corpus": ""},
+                seed=int(row["seed"]),
+                score=row["score"],
+                valid={},
+                examples=row["items"],
+                seconds=row["seconds"],
+            )
+        )
+    return runs
 
 
 def _model(modules, models):

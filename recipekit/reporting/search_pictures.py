@@ -1,68 +1,72 @@
-"""Pictures of searches: progress, searched values, importance."""
+"""Pictures of searches: progress, scores against searched keys, importance."""
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, LogLocator
 
 from recipekit.reporting.ledgers import (
     FIDELITY,
     PREFIX,
+    fidelity_name,
     format_value,
-    is_logarithmic,
-    on_scale,
     searched_keys,
 )
 
-RANK_COLORS = matplotlib.colormaps["viridis"]
+PANEL = (2.6, 1.9)  # inches
+# Of fidelities, from the lowest to the highest: not the pale end of the map.
+FIDELITY_COLORS = matplotlib.colormaps["plasma"]
+HIGHEST_COLOR = 0.65
+MARGIN = 0.04  # of an axis beyond the bounds, as a share of what is within
+MANY_STEPS = 50  # from the lowest to the highest value: ticks at powers of ten alone
 
 
-def draw_progress(course, validated, column, label, unit=""):
+def draw_progress(course, validated, unit=""):
     """Draws the best score so far of each study, and its validated configurations.
 
     Arguments
     ---------
     course, validated : pandas.DataFrame
         As from ``searches.progress`` and ``searches.validations``.
-    column : str
-        Column of both with the cost: examples or hours.
-    label : str
-        Of the axis.
     unit : str
         Of the scores.
 
     Returns
     -------
-    matplotlib.figure.Figure
+    figure : matplotlib.figure.Figure
+    legend : dict
+        Study -> colour.
     """
-    figure = Figure(figsize=(9, 5), layout="constrained")
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
     axes = figure.subplots()
-    axes.plot([], [], "o", color="gray", label="several seeds: mean, 95 %")
-    axes.plot([], [], "*", color="gray", ms=11, label="the strategy's best of these")
+    legend = {}
     for number, (study, trials) in enumerate(course.groupby("study", sort=False)):
-        color = f"C{number}"
-        axes.plot([], [], color=color, label=study)
+        color = legend[study] = f"C{number % 10}"
         for place, (_, stage) in enumerate(trials.groupby("stage", sort=False), 1):
             stage = stage.dropna(subset=["best"])
             axes.step(
-                stage[column], stage["best"], where="post", color=color, lw=1, alpha=0.7
+                *(stage["examples"], stage["best"]),
+                where="post",
+                color=color,
+                lw=1.2,
+                alpha=0.7,
             )
             if len(stage):
                 axes.annotate(
                     str(place),
-                    (stage[column].iloc[-1], stage["best"].iloc[-1]),
+                    (stage["examples"].iloc[-1], stage["best"].iloc[-1]),
                     xytext=(2, 2),
                     textcoords="offset points",
                     color=color,
-                    fontsize=8,
+                    fontsize=9,
                 )
         for best, marker in ((False, "o"), (True, "*")):
             rows = validated[
                 (validated["study"] == study) & (validated["best"] == best)
             ]
             axes.errorbar(
-                rows[column],
+                rows["examples"],
                 rows["mean"],
                 yerr=[rows["mean"] - rows["low"], rows["high"] - rows["mean"]],
                 fmt=marker,
@@ -77,86 +81,104 @@ def draw_progress(course, validated, column, label, unit=""):
     bottom, top = scores.quantile(0.05), scores.max()
     margin = 0.2 * (top - bottom) or 1.0
     axes.set(
-        xlabel=label,
+        xlabel="training examples",
         ylabel=f"best validation score ({unit})" if unit else "best validation score",
         ylim=(bottom - margin, top + margin),
     )
-    if column == "examples":
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
-    return figure
+    return figure, legend
 
 
-def draw_parallel(trials):
-    """Draws each configuration as a line across its searched values.
-
-    One panel for each stage. The colour is the configuration's rank in its stage: by
-    the highest fidelity it reached, then by score.
+def draw_keys(trials, spaces, unit=""):
+    """Draws the scores of trials against each key that they differ in.
 
     Arguments
     ---------
     trials : pandas.DataFrame
         Completed trials of one study's searches, as from ``searches.progress``.
+    spaces : dict
+        (study, stage) -> dict from key to Prior. The axis of a key is as wide as the
+        widest of its priors, and logarithmic where that is; lines mark the bounds of
+        the others. A key without a prior has the range of its values.
+    unit : str
+        Of the scores.
 
     Returns
     -------
-    matplotlib.figure.Figure
+    figures : list of matplotlib.figure.Figure
+        One for each key.
+    legend : dict
+        Fidelity -> colour.
     """
-    names = searched_keys(trials)
-    stages = list(trials.groupby("stage", sort=False))
-    figure = Figure(figsize=(9, 0.8 + 2.2 * len(stages)), layout="constrained")
-    panels = figure.subplots(len(stages), squeeze=False)[:, 0]
-    scaled = pd.DataFrame({name: on_scale(trials[name]) for name in names})
-    heights = (scaled - scaled.min()) / (scaled.max() - scaled.min())
-    for axes, (stage, members) in zip(panels, stages, strict=True):
-        ranked = members.assign(train_items=members["train_items"].fillna(np.inf))
-        ranked = ranked.sort_values([*FIDELITY, "score"])
-        ranked = ranked.drop_duplicates("configuration", keep="last")
-        for place, row in enumerate(ranked.index):
-            rank = place / max(len(ranked) - 1, 1)
+    trials = trials.assign(train_items=trials["train_items"].fillna(np.inf))
+    trials = trials.sort_values([*FIDELITY, "score"])
+    fidelities = list(dict.fromkeys(trials[FIDELITY].itertuples(index=False)))
+    shades = np.linspace(0, HIGHEST_COLOR, max(len(fidelities), 2))[: len(fidelities)]
+    legend = {
+        fidelity_name(*fidelity): FIDELITY_COLORS(shade)
+        for fidelity, shade in zip(fidelities, shades, strict=True)
+    }
+    figures = []
+    for name in searched_keys(trials):
+        figure = Figure(figsize=PANEL, layout="constrained")
+        axes = figure.subplots()
+        key = name.removeprefix(PREFIX)
+        study = trials["study"].iloc[0]
+        # In the order of stages, each once.
+        priors = dict.fromkeys(
+            spaces.get((study, stage), {}).get(key) for stage in trials["stage"]
+        )
+        priors = [prior for prior in priors if prior is not None]
+        known = trials.dropna(subset=[name]).infer_objects()
+        values = known[name]
+        if not pd.api.types.is_numeric_dtype(values):
+            texts = sorted(values.unique())
+            values = values.map(texts.index)
+            axes.set_xticks(range(len(texts)), texts)
+        elif priors:
+            _set_bounds(axes, priors)
+        for fidelity, color in zip(fidelities, legend.values(), strict=True):
+            here = (known[FIDELITY] == fidelity).all(axis=1)
             axes.plot(
-                range(len(names)),
-                heights.loc[row],
-                color=RANK_COLORS(rank),
-                alpha=0.15 + 0.75 * rank,
-                lw=0.8,
+                *(values[here], known["score"][here]),
+                "o",
+                color=color,
+                ms=3.5,
+                mew=0,
+                alpha=0.7,
             )
-        for place, name in enumerate(names):
-            axes.axvline(place, color="black", lw=0.6)
-            for height, text in _ticks(trials[name]):
-                axes.annotate(
-                    text,
-                    (place, height),
-                    xytext=(3, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=7,
-                    bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.5},
-                )
-        axes.set_title(f"{stage}: {len(ranked)} configurations", fontsize=9)
-        axes.set_xticks(range(len(names)), [n.removeprefix(PREFIX) for n in names])
-        axes.set_yticks([])
-        axes.spines[:].set_visible(False)
-    colors = matplotlib.cm.ScalarMappable(cmap=RANK_COLORS)
-    bar = figure.colorbar(colors, ax=panels, ticks=[0, 1], aspect=40)
-    bar.ax.set_yticklabels(["worst", "best"])
-    bar.set_label("rank in the stage")
-    return figure
+        best = known.index[-1]
+        axes.plot(values[best], known["score"][best], "*", ms=11, mec="black", mfc="w")
+        axes.set_xlabel(key, fontsize=8)
+        axes.set_ylabel(f"score ({unit})" if unit else "score", fontsize=8)
+        axes.tick_params(which="both", labelsize=7)
+        axes.grid(alpha=0.3)
+        figures.append(figure)
+    return figures, legend
 
 
-def _ticks(values):
-    """Returns heights (0..1) and texts of a key's axis: its ends and the middle."""
-    values = values.dropna().infer_objects()
-    if not pd.api.types.is_numeric_dtype(values):
-        texts = sorted(values.unique())
-        return list(zip(np.linspace(0, 1, len(texts)), texts, strict=True))
-    low, high = values.min(), values.max()
-    middle = np.sqrt(low * high) if is_logarithmic(values) else (low + high) / 2
-    return [
-        (height, format_value(float(f"{value:.2g}")))
-        for height, value in ((0, low), (0.5, middle), (1, high))
-    ]
+def _set_bounds(axes, priors):
+    """Makes a key's axis as wide as its widest prior; lines are the others' bounds."""
+    low = min(prior.low for prior in priors)
+    high = max(prior.high for prior in priors)
+    for prior in priors:
+        for bound in {prior.low, prior.high} - {low, high}:
+            axes.axvline(bound, color="gray", lw=0.8, ls=":")
+    if all(prior.log for prior in priors):
+        axes.set_xscale("log")
+        steps = (1,) if high / low > MANY_STEPS else (1, 2, 5)
+        axes.xaxis.set_major_locator(LogLocator(subs=steps))
+        axes.xaxis.set_major_formatter(lambda value, _: format_value(value))
+        margin = (high / low) ** MARGIN
+        axes.set_xlim(low / margin, high * margin)
+    else:
+        margin = MARGIN * (high - low)
+        axes.set_xlim(low - margin, high + margin)
+        axes.xaxis.get_major_locator().set_params(nbins=5)
+    axes.minorticks_off()
+    for bound in (low, high):
+        axes.axvline(bound, color="black", lw=0.8)
 
 
 def draw_importance(tables):

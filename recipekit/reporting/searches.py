@@ -1,22 +1,21 @@
 """The report's section on searches: what they cost, and what they reached."""
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from recipekit.reporting.comparison import verdict
-from recipekit.reporting.document import Picture, Section, Table, Text
+from recipekit.reporting.document import Folded, Panels, Section, Table, Text
 from recipekit.reporting.importance import importance_blocks
 from recipekit.reporting.ledgers import (
     FIDELITY,
     configuration_texts,
-    fidelity_name,
+    grids,
     is_validation,
-    searched_keys,
+    read_spaces,
 )
-from recipekit.reporting.search_pictures import draw_parallel, draw_progress
+from recipekit.reporting.runs import run_folder
+from recipekit.reporting.search_pictures import draw_keys, draw_progress
 from recipekit.scoring import statistics
 from recipekit.studies.ledger_columns import FINISHED
 
@@ -38,13 +37,104 @@ class LoggedStudy:
     correlations: dict
 
 
-def section(ledger, unit="", logged=None):
+@dataclass(frozen=True)
+class Studies:
+    """What the ledgers of some studies tell.
+
+    Attributes
+    ----------
+    course : pandas.DataFrame
+        As from ``progress``.
+    validated : pandas.DataFrame
+        As from ``validations``.
+    spaces : dict
+        (study, stage) -> dict from key to Prior, of the stages that search.
+    bounds : dict
+        The same with the grids of fixed stages.
+    folders : dict
+        Study -> that of its ledger.
+    """
+
+    course: pd.DataFrame
+    validated: pd.DataFrame
+    spaces: dict
+    bounds: dict
+    folders: dict
+
+    @property
+    def searched(self):
+        """The completed trials of searches, in the order of their ends."""
+        done = self.course["status"] == "completed"
+        return self.course[done & ~self.course["validation"]]
+
+    def runs(self):
+        """Returns of each validated configuration its study, the folders of its runs
+        and whether it is the study's best, for ``settings.group_settings``.
+        """
+        rows = self.validated.to_dict("records")
+        return [
+            (
+                row["study"],
+                {run_folder(self.folders[row["study"]], run) for run in row["runs"]},
+                row["best"],
+            )
+            for row in rows
+        ]
+
+    def spent(self, study):
+        """Returns the examples and the hours of workers that all its trials took."""
+        trials = self.course[self.course["study"] == study]
+        return trials["new_items"].sum(), trials["worker_seconds"].sum() / 3600
+
+
+def read_studies(ledgers):
+    """Makes what reports know of studies.
+
+    Arguments
+    ---------
+    ledgers : dict
+        Path of a ledger, resolved -> its trials (``ledgers.read_ledger``).
+
+    Returns
+    -------
+    Studies or None
+        None if no ledger has a trial.
+
+    Raises
+    ------
+    ValueError
+        Naming two ledgers of studies of one name, or a file of spaces that is missing.
+    """
+    ledgers = {path: ledger for path, ledger in ledgers.items() if len(ledger)}
+    if not ledgers:
+        return None
+    paths, spaces = {}, {}
+    for path, ledger in ledgers.items():
+        study = ledger["study"].iloc[0]
+        if study in paths:
+            raise ValueError(
+                f"{path}: a ledger of {study}, as {paths[study]} is. Give only one of "
+                "them, or name one study anew (`name:` in its YAML)"
+            )
+        paths[study] = path
+        for stage, space in read_spaces(path).items():
+            spaces[study, stage] = space
+    course = progress(pd.concat(ledgers.values(), ignore_index=True))
+    return Studies(
+        course,
+        validations(course),
+        spaces,
+        spaces | grids(course, spaces),
+        {study: path.parent for study, path in paths.items()},
+    )
+
+
+def section(studies, unit="", logged=None):
     """Makes the section on searches.
 
     Arguments
     ---------
-    ledger : pandas.DataFrame
-        Ledgers of one or more studies, one below the other, as from ``read_ledger``.
+    studies : Studies
     unit : str
         Of the scores.
     logged : LoggedStudy, optional
@@ -54,15 +144,13 @@ def section(ledger, unit="", logged=None):
     Section or None
         None if no trial is completed.
     """
-    if not (ledger["status"] == "completed").any():
+    course = studies.course
+    if not (course["status"] == "completed").any():
         return None
-    course = progress(ledger)
-    validated = validations(course)
     blocks = [
+        *_progress_blocks(studies, unit),
+        *_key_blocks(studies, unit),
         *_cost_blocks(course, logged),
-        *_progress_blocks(course, validated, unit),
-        *_validation_blocks(course, validated, unit),
-        *_parallel_blocks(course),
         *importance_blocks(course, logged and logged.correlations),
         *_failure_blocks(course),
     ]
@@ -123,16 +211,15 @@ def progress(ledger):
     -------
     pandas.DataFrame
         The ledger's rows, study by study, with the columns configuration, validation
-        (bool), examples and hours (of workers), which the study had spent when the
-        trial ended, and best: the highest score of the stage's search so far.
+        (bool), examples, which the study had spent when the trial ended, and best: the
+        highest score of the stage's search so far.
     """
     studies = ledger.groupby("study", sort=False)
     course = pd.concat(
         [trials.sort_values("ended", kind="stable") for _, trials in studies],
         ignore_index=True,
     )
-    spent = course[["new_items", "worker_seconds"]].fillna(0).groupby(course["study"])
-    spent = spent.cumsum()
+    spent = course["new_items"].fillna(0).groupby(course["study"]).cumsum()
     validation = is_validation(course)
     searched = course["score"].where(~validation & (course["status"] == "completed"))
     stages = [course["study"], course["stage"]]
@@ -140,8 +227,7 @@ def progress(ledger):
     return course.assign(
         configuration=configuration_texts(course),
         validation=validation,
-        examples=spent["new_items"],
-        hours=spent["worker_seconds"] / 3600,
+        examples=spent,
         best=best,
     )
 
@@ -158,53 +244,27 @@ def validations(course):
     -------
     pandas.DataFrame
         A row for each with two completed seeds or more: study, stage, configuration,
-        train_items, epochs, seeds (number), mean, std, low, high (Student's t
-        interval of the mean over seeds), scores (tuple), examples, hours (that the
-        study had spent when the last seed ended) and best: whether it is its study's
-        best, the highest mean among those with the most items, then the most seeds.
+        train_items, epochs, seeds (number), mean, low, high (Student's t interval of
+        the mean over seeds), scores, runs (tuples), examples (that the study had spent
+        when the last seed ended) and best: whether it is its study's best, the highest
+        mean among those with the most items, then the most seeds.
     """
     done = course[course["validation"] & (course["status"] == "completed")]
     keys = ["study", "stage", "configuration", *FIDELITY]
     found = done.groupby(keys, sort=False, dropna=False).agg(
         seeds=("score", "size"),
         mean=("score", "mean"),
-        std=("score", "std"),
         scores=("score", tuple),
+        runs=("run", tuple),
         examples=("examples", "max"),
-        hours=("hours", "max"),
     )
     found = found[found["seeds"] > 1].reset_index()
     intervals = [statistics.mean_of(scores).interval for scores in found["scores"]]
-    found.insert(8, "low", [low for low, _ in intervals])
-    found.insert(9, "high", [high for _, high in intervals])
+    found["low"] = [low for low, _ in intervals]
+    found["high"] = [high for _, high in intervals]
     ranking = found.assign(train_items=found["train_items"].fillna(np.inf))
     ranking = ranking.sort_values(["train_items", "seeds", "mean"])
     return found.assign(best=~ranking["study"].duplicated(keep="last"))
-
-
-def compare_strategies(first, second, unit=""):
-    """Says in words how the best configurations of two studies differ.
-
-    Arguments
-    ---------
-    first, second : pandas.Series
-        Rows of ``validations``.
-    unit : str
-        Of the scores.
-
-    Returns
-    -------
-    str
-        Difference of the means with Welch's interval, and what it allows to say.
-    """
-    scores = first["scores"], second["scores"]
-    gap = statistics.welch(*scores)
-    names = first["study"], second["study"]
-    text = verdict(names, gap, unit, gap.p, scores)
-    fidelities = [fidelity_name(*row[FIDELITY]) for row in (first, second)]
-    if fidelities[0] != fidelities[1]:
-        text += f" (trained with {fidelities[0]} against {fidelities[1]})"
-    return text + "."
 
 
 def _cost_blocks(course, logged):
@@ -218,7 +278,7 @@ def _cost_blocks(course, logged):
     stages = costs(course, ["study", "stage"])
     numbers = stages.groupby("study", sort=False).cumcount() + 1
     stages.insert(1, "number", numbers)
-    return [
+    tables = (
         Text(
             "Compute is counted in training examples, which are the same on every "
             "machine, and in hours of training and of workers (with the start-up of "
@@ -227,79 +287,43 @@ def _cost_blocks(course, logged):
         ),
         Table("search_costs", "What each strategy cost", strategies),
         Table("search_stage_costs", "What each stage cost", stages),
-    ]
+    )
+    return [Folded("What strategies and stages cost", tables)]
 
 
-def _progress_blocks(course, validated, unit):
+def _progress_blocks(studies, unit):
+    figure, legend = draw_progress(studies.course, studies.validated, unit)
+    title = "Best score so far against training examples"
     return [
+        Panels("search_progress", title, [figure], legend),
         Text(
-            "Lines: the best score of a stage's search so far; each stage has its own "
-            "line, since scores of different numbers of training items or epochs "
-            "do not compare. Digits: the stages, numbered as in the table above. "
-            "Circles and stars with bars: configurations run with several seeds, as "
-            "mean and 95 % t interval over the seeds, drawn where the last seed ended. "
-            "Only these compare between strategies, and only of the same model, corpus "
-            "and metric. What leaves the picture is in the tables below."
+            "Lines: the best score of a stage's search so far; each stage has its own, "
+            "since scores of different numbers of training items or epochs do not "
+            "compare. Digits: the stages, numbered as in the table of their costs. "
+            "Circles with bars: configurations run with several seeds, as mean and "
+            "95 % t interval over the seeds, drawn where the last seed ended; stars: "
+            "the best of each strategy. Only these compare between strategies, and "
+            "only of the same model, corpus and metric."
         ),
-        *(
-            Picture(
-                f"search_progress_{column}",
-                f"Best score so far against {label}",
-                draw_progress(course, validated, column, label, unit),
+    ]
+
+
+def _key_blocks(studies, unit):
+    blocks = []
+    for study, trials in studies.searched.groupby("study", sort=False):
+        figures, legend = draw_keys(trials, studies.bounds, unit)
+        if figures:
+            title = f"Score against each key that {study} searched"
+            blocks.append(Panels(f"search_keys_{study}", title, figures, legend))
+    if blocks:
+        blocks.append(
+            Text(
+                "Axes are as wide as the widest space that a stage searched; lines "
+                "between mark the bounds of narrower stages. The star is the best "
+                "trial of the most training."
             )
-            for column, label in (
-                ("examples", "training examples"),
-                ("hours", "hours of workers"),
-            )
-        ),
-    ]
-
-
-def _validation_blocks(course, validated, unit):
-    lacking = set(course["study"]) - set(validated["study"])
-    blocks = [
-        Text(f"{study}: no configuration has been completed with several seeds.")
-        for study in sorted(lacking)
-    ]
-    if validated.empty:
-        return blocks
-    joined = [" / ".join(f"{s:.2f}" for s in scores) for scores in validated["scores"]]
-    shown = validated.assign(scores=joined)
-    best = shown[shown["best"]].drop(columns="best")
-    spent = costs(course, ["study"]).set_index("study")
-    best["examples"] = best["study"].map(spent["examples"])
-    best["hours"] = best["study"].map(spent["worker hours"])
-    sentences = [
-        Text(compare_strategies(first, second, unit))
-        for (_, first), (_, second) in combinations(
-            validated[validated["best"]].iterrows(), 2
         )
-    ]
-    return [
-        *blocks,
-        Table("search_best", "Best validated configuration of each strategy", best),
-        Table("search_validated", "All validated configurations", shown),
-        *sentences,
-        Text(
-            "The best is chosen by the same seeds that give its mean, which is "
-            "therefore a little too high, the more so the more configurations were "
-            "validated. Intervals are Welch's, each at 95 %; neither they nor what is "
-            "called significant are corrected for the number of pairs."
-        ),
-    ]
-
-
-def _parallel_blocks(course):
-    done = course[~course["validation"] & (course["status"] == "completed")]
-    return [
-        Picture(
-            f"search_parallel_{study}",
-            f"Searched values of {study}",
-            draw_parallel(trials),
-        )
-        for study, trials in done.groupby("study", sort=False)
-        if searched_keys(trials)
-    ]
+    return blocks
 
 
 def _failure_blocks(course):

@@ -15,15 +15,31 @@ class Setting:
     name : str
         What differs between the settings of this model; empty if there is one only.
     label : str
-        How pictures and sentences name it.
+        How pictures and sentences name it: a study's best as that.
     runs : tuple of Run
         By seed.
+    studies : tuple of str
+        That validated it.
+    best_of : tuple of str
+        Those of them whose best it is.
     """
 
     model: str
     name: str
     label: str
     runs: tuple
+    studies: tuple = ()
+    best_of: tuple = ()
+
+    @property
+    def corpus(self):
+        """The name of the corpus of its runs; empty where it is not known."""
+        return self.runs[0].settings["corpus"]
+
+    @property
+    def scores(self):
+        """The best monitored score of each run."""
+        return [run.score for run in self.runs]
 
     @property
     def tested(self):
@@ -31,12 +47,15 @@ class Setting:
         return [run.tested for run in self.runs if run.tested is not None]
 
 
-def group_settings(runs):
+def group_settings(runs, validated=()):
     """Groups runs into settings.
 
     Arguments
     ---------
     runs : list of Run
+    validated : sequence of (str, set of Path, bool)
+        Of each configuration that a study validated: the study, the folders of its
+        runs, resolved, and whether it is the study's best.
 
     Returns
     -------
@@ -46,26 +65,37 @@ def group_settings(runs):
         Runs left out because another one has their setting and seed: they say nothing
         new of the seeds.
     """
-    groups, repeated = {}, []
+    groups, folders, repeated = {}, {}, []
     for run in sorted(runs, key=lambda run: (run.tested is None, str(run.folder))):
-        group = groups.setdefault((run.model, repr(sorted(run.settings.items()))), {})
+        key = run.model, repr(sorted(run.settings.items()))
+        group = groups.setdefault(key, {})
+        folders.setdefault(key, set()).add(run.folder.resolve())
         if run.seed in group:
             twin = group[run.seed].folder
             repeated.append(f"{run.folder}: has the setting and the seed of {twin}")
         else:
             group[run.seed] = run
     by_model = {}
-    for (model, _), group in sorted(groups.items()):
-        by_model.setdefault(model, []).append([group[seed] for seed in sorted(group)])
+    for key, group in sorted(groups.items()):
+        found = [each for each in validated if each[1] & folders[key]]
+        studies = tuple(dict.fromkeys(study for study, _, _ in found))
+        best_of = tuple(study for study, _, is_best in found if is_best)
+        runs = [group[seed] for seed in sorted(group)]
+        # Of what ledgers alone tell of, the model is not known: it may be the same.
+        members = by_model.setdefault(runs[0].model if runs[0].history else "", [])
+        members.append((runs, studies, best_of))
     settings = []
-    for model, members in by_model.items():
-        members.sort(key=lambda runs: -sum(run.score for run in runs) / len(runs))
-        names = _names([runs[0].settings for runs in members])
+    for members in by_model.values():
+        members.sort(key=lambda each: -sum(run.score for run in each[0]) / len(each[0]))
+        names = _names([runs[0].settings for runs, _, _ in members])
         short = max(map(len, names)) <= LONGEST_NAME and len(set(names)) == len(names)
-        for number, (name, group) in enumerate(zip(names, members, strict=True), 1):
+        for number, (name, member) in enumerate(zip(names, members, strict=True), 1):
+            runs, studies, best_of = member
+            model = runs[0].model
             label = f"{model} ({name})" if short else f"{model} {number}"
             label = label if len(names) > 1 else model
-            settings.append(Setting(model, name, label, tuple(group)))
+            label = " and ".join(f"{study}'s best" for study in best_of) or label
+            settings.append(Setting(model, name, label, tuple(runs), studies, best_of))
     return settings, repeated
 
 

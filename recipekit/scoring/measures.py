@@ -1,6 +1,6 @@
 """What a recipe measures: metrics, the conditions of its test, what it compares by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,9 @@ class Measures:
         Of the monitored score, such as dB.
     monitored : str
         What the monitored score is, in words.
+    units : dict
+        What recordings share, so that their scores are alike: a plural, such as
+        ``"rooms"``, -> the columns that name a recording's. They may be empty.
     """
 
     metrics: dict
@@ -59,6 +62,7 @@ class Measures:
     improvement: str | None = None
     unit: str = ""
     monitored: str = "score"
+    units: dict = field(default_factory=dict)
 
     @property
     def whole_name(self):

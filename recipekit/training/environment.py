@@ -30,7 +30,7 @@ def write_environment(path):
         f"Python: {sys.version}",
         f"Machine: {platform.platform()}, {os.cpu_count()} cores",
         f"CUDA: {torch.version.cuda if devices else 'none'} {', '.join(devices)}",
-        f"Revision: {_revision()}",
+        f"Revision: {revision()}",
         "Packages:",
         *sorted(packages, key=str.lower),
     ]
@@ -38,7 +38,7 @@ def write_environment(path):
         part.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
 
 
-def _revision():
+def revision():
     """Returns the git revision of the script that runs, with a mark if changed."""
     command = ["git", "describe", "--always", "--dirty"]
     try:

@@ -95,8 +95,9 @@ def corpus_digest(data_folder):
 
 
 def corpus_name(hparams):
-    """Returns the name of the corpus' folder."""
-    return Path(hparams["data_folder"] or hparams["embedded_folder"]).name
+    """Returns the name of the corpus' folder and the task: scores of two differ."""
+    folder = Path(hparams["data_folder"] or hparams["embedded_folder"])
+    return f"{folder.name} {hparams['task']}"
 
 
 def epoch_marks(hparams):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from recipekit.console import plain_errors
 
+EMBEDDED = "embedded_"  # of such a corpus' folder, as in hparams/
+
 
 def make_report(
     folders, out, speakers=None, listen=None, data_folder=None, logged=False
@@ -41,12 +43,12 @@ def make_report(
     Raises
     ------
     ValueError
-        As ``command.make_report``; or if the run to listen to was not tested, or on
-        another corpus.
+        As the library's ``make_report``; or if the run to listen to was not tested, or
+        on another corpus.
     """
     # Here, since they take seconds: pandas, SciPy, torch.
     from recipe import RECIPE
-    from recipekit.reporting import command
+    from recipekit.reporting import report
     from recipekit.reporting.runs import read_run
     from reporting import failures, listening
     from reporting import logged as example
@@ -58,7 +60,20 @@ def make_report(
         sections.append(lambda settings: listening.section(run, data_folder))
     if logged:
         sections.append(lambda settings: example.section())
-    return command.make_report(RECIPE, folders, out, sections, example.STUDY)
+    return report.make_report(
+        RECIPE, folders, out, sections, synthetic_corpora, example.STUDY
+    )
+
+
+def synthetic_corpora(settings):
+    """Returns warnings of the corpora that are made of the embedded recordings."""
+    names = {setting.corpus for setting in settings}
+    return [
+        f"The corpus {name} is made of the embedded synthetic recordings: scores say "
+        "nothing of real speech."
+        for name in sorted(names)
+        if name.startswith(EMBEDDED)
+    ]
 
 
 def main(arguments):

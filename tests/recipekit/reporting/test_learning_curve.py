@@ -1,14 +1,17 @@
 """Learning curves of several runs, from the histories that they write."""
 
-import subprocess
-import sys
-
 import matplotlib.image
 import pytest
 
 from recipekit.reporting import learning_curve
 from recipekit.scoring.measures import Measures, Metric
 from recipekit.training.history import read_history, write_history
+
+MEASURES = Measures(
+    {"si_sdr": Metric("SI-SDR")},
+    *(("id", "set"), "set", ("all",), ("all",), "si_sdr"),
+    unit="dB",
+)
 
 
 def write_run(folder, epochs, score=-1.5):
@@ -37,12 +40,12 @@ def test_history_is_read_back(tmp_path):
     assert entries[1]["valid"]["si_sdr"] == -1.5 and entries[1]["lr"] == 1e-3
 
 
-def test_overlay_is_drawn_from_the_command_line(tmp_path):
+def test_overlay_has_a_colour_for_each_run(tmp_path):
     scores = {"dprnn": -1.5, "spmamba": -0.5}
     runs = [write_run(tmp_path / name, 3, scores[name]) for name in scores]
     picture = tmp_path / "curves.png"
-    command = [sys.executable, "-m", learning_curve.__name__, *runs]
-    subprocess.run([*command, "--out", picture], check=True)
+    arguments = [*map(str, runs), "--out", str(picture)]
+    learning_curve.draw_overlay(arguments, MEASURES)
     pixels = matplotlib.image.imread(picture)[..., :3]
     for color in ((0x1F, 0x77, 0xB4), (0xFF, 0x7F, 0x0E)):  # C0, C1
         near = abs(pixels * 255 - color).max(-1) < 2
@@ -65,9 +68,10 @@ def drawn(monkeypatch):
 def test_runs_are_drawn_over_the_examples_they_saw(tmp_path, drawn):
     runs = [write_run(tmp_path / "one", 3), write_run(tmp_path / "two", 2)]
     arguments = [*map(str, runs), "--out", str(tmp_path / "curves.png")]
-    learning_curve.main(arguments)
+    learning_curve.draw_overlay(arguments, MEASURES)
     (axes,) = drawn[0].axes
     assert axes.get_xlabel() == "training examples"
+    assert axes.get_ylabel() == "SI-SDR (dB)"
     lines = [[*line.get_xdata()] for line in axes.lines]
     assert lines == [[50, 100, 150]] * 2 + [[50, 100]] * 2
     assert [[*line.get_ydata()] for line in axes.lines[:2]] == [[1, 2, 3], [-1.5] * 3]
@@ -75,13 +79,11 @@ def test_runs_are_drawn_over_the_examples_they_saw(tmp_path, drawn):
 
 def test_a_curve_has_the_score_that_training_and_validation_share(tmp_path, drawn):
     history = read_history(write_run(tmp_path / "run", 3))
-    metrics = {"si_sdr": Metric("SI-SDR")}
-    measures = Measures(metrics, ("id", "set"), "set", ("all",), ("all",), "si_sdr")
     marks = [(1, "easy"), (2, "hard"), (9, "later")]
     path = tmp_path / "curve.png"
-    learning_curve.plot_learning_curve(history, 2, marks, path, "A run", measures)
+    learning_curve.plot_learning_curve(history, 2, marks, path, "A run", MEASURES)
     axes = drawn[0].axes[0]
-    assert axes.get_ylabel() == "SI-SDR" and axes.get_title() == "A run"
+    assert axes.get_ylabel() == "SI-SDR (dB)" and axes.get_title() == "A run"
     training, validation, best = (line.get_xydata().tolist() for line in axes.lines[:3])
     assert training == [[1, 1], [2, 2], [3, 3]]
     assert validation == [[1, -1.5], [2, -1.5], [3, -1.5]] and best == [[2, -1.5]]
@@ -98,5 +100,5 @@ def test_the_loss_is_drawn_where_nothing_else_is_shared():
 def test_runs_without_an_epoch_are_named(tmp_path):
     write_history(tmp_path, [])
     with pytest.raises(ValueError, match="history.json: no epoch"):
-        learning_curve.plot_overlay([tmp_path], tmp_path / "curves.png")
+        learning_curve.plot_overlay([tmp_path], tmp_path / "curves.png", MEASURES)
     assert not (tmp_path / "curves.png").exists()

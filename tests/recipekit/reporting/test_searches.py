@@ -1,13 +1,12 @@
 """The report's section on searches, on ledgers whose truth is planted."""
 
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
+from made_settings import ledger, seeds, studies
 from scipy import stats
 
-from recipekit.reporting.document import Picture, Table, Text
+from recipekit.reporting.document import Folded, Panels, Picture, Table, Text
 from recipekit.reporting.importance import (
     correlations,
     fidelity_correlations,
@@ -17,20 +16,22 @@ from recipekit.reporting.importance import (
 from recipekit.reporting.ledgers import (
     configuration_texts,
     find_ledgers,
+    grids,
     is_logarithmic,
     is_validation,
     on_scale,
     read_ledger,
 )
-from recipekit.reporting.search_pictures import draw_parallel, draw_progress
+from recipekit.reporting.search_pictures import draw_keys, draw_progress
 from recipekit.reporting.searches import (
     LoggedStudy,
-    compare_strategies,
     costs,
     progress,
+    read_studies,
     section,
     validations,
 )
+from recipekit.studies.spaces import Prior
 
 LOGGED = LoggedStudy("three_stage", {"weight_decay": -0.27, "lr": 0.12})
 
@@ -38,46 +39,6 @@ LOGGED = LoggedStudy("three_stage", {"weight_decay": -0.27, "lr": 0.12})
 @pytest.fixture
 def noise():
     return np.random.default_rng(1)
-
-
-def ledger(rows, **common):
-    """A ledger of the given rows; the n-th ends at minute n unless it says else."""
-    defaults = {
-        "study": "one_stage",
-        "stage": "search",
-        "algorithm": "tpe",
-        "status": "completed",
-        "score": np.nan,
-        "epochs": 10.0,
-        "best_epoch": 10.0,
-        "train_items": 100.0,
-        "seed": 42.0,
-        "device": "cpu",
-        "failure": "",
-    }
-    frame = []
-    for number, row in enumerate(rows):
-        row = defaults | {"trial": str(number), "run": f"r{number}"} | common | row
-        row.setdefault("items", row["epochs"] * row["train_items"])
-        row.setdefault("new_items", row["items"])
-        row.setdefault("seconds", row["items"])
-        row.setdefault("new_seconds", row["new_items"])
-        row.setdefault("worker_seconds", row["new_seconds"] + 10)
-        row["ended"] = pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(
-            minutes=row.pop("minute", number)
-        )
-        row["started"] = row["ended"]
-        frame.append(row)
-    return pd.DataFrame(frame)
-
-
-def seeds(study, scores, minute=1000, **common):
-    """Rows of one validated configuration."""
-    common = {"stage": "validate", "algorithm": "fixed", "hp.lr": 1e-3} | common
-    return [
-        {"study": study, "score": score, "seed": seed, "minute": minute} | common
-        for seed, score in zip((42, 123, 456), scores, strict=False)
-    ]
 
 
 def search_rows(noise, count, score, **common):
@@ -91,7 +52,12 @@ def search_rows(noise, count, score, **common):
 
 
 def blocks_of(kind, blocks):
-    return [block for block in blocks if isinstance(block, kind)]
+    """Returns the blocks of a kind, those that are folded included."""
+    found = []
+    for block in blocks:
+        inside = block.blocks if isinstance(block, Folded) else ()
+        found += [each for each in (block, *inside) if isinstance(each, kind)]
+    return found
 
 
 def words(blocks):
@@ -226,7 +192,7 @@ def test_costs_are_related_to_the_largest_and_to_the_three_stage_study():
             {"study": "wide", "score": 1.0, "items": 8000},
         ]
     )
-    table = blocks_of(Table, section(frame, "dB", LOGGED).blocks)[0].frame
+    table = blocks_of(Table, section(studies(frame), "dB", LOGGED).blocks)[0].frame
     assert table["share of the largest"].tolist() == [0.5, 0.125, 1.0]
     assert table["share of three_stage_small"].tolist() == [1.0, 0.25, 2.0]
 
@@ -249,14 +215,14 @@ def test_best_so_far_against_what_was_spent_by_then():
     course = progress(frame)
     assert course["study"].tolist() == ["one_stage"] * 7 + ["other"]
     assert course["examples"].tolist() == [20, 30, 35, 42, 92, 192, 292, 99]
-    hours = (np.array([20, 30, 35, 42, 92, 192, 292]) + 10 * np.arange(1, 8)) / 3600
-    np.testing.assert_allclose(course["hours"][:7], hours)
     np.testing.assert_array_equal(
         course["best"], [2.0, 3.0, 3.0, 3.0, 1.0, np.nan, np.nan, 9.0]
     )
-    axes = draw_progress(course, validations(course), "examples", "examples").axes[0]
-    steps = [line.get_xydata().tolist() for line in axes.lines]
-    assert axes.lines[3].get_drawstyle() == "steps-post"
+    figure, legend = draw_progress(course, validations(course))
+    assert legend == {"one_stage": "C0", "other": "C1"}
+    lines = figure.axes[0].lines
+    steps = [line.get_xydata().tolist() for line in lines]
+    assert lines[0].get_drawstyle() == "steps-post"
     assert [[20, 2.0], [30, 3.0], [35, 3.0], [42, 3.0]] in steps
     assert [[92, 1.0]] in steps and [[292, pytest.approx(8.1)]] in steps
 
@@ -270,6 +236,7 @@ def test_validated_configurations_have_t_intervals():
     assert row["low"] == pytest.approx(4.6733333 - half)
     assert row["high"] == pytest.approx(4.6733333 + half)
     assert row["examples"] == 3000 and row["configuration"] == "lr 0.001"
+    assert row["runs"] == ("r0", "r1", "r2")
 
 
 def test_best_has_most_items_then_most_seeds_then_the_highest_mean():
@@ -283,33 +250,6 @@ def test_best_has_most_items_then_most_seeds_then_the_highest_mean():
     found = validations(progress(ledger(rows)))
     assert found["configuration"].tolist() == [f"lr 0.000{i}" for i in (1, 2, 3, 4)]
     assert found["best"].tolist() == [False, False, False, True]
-
-
-@pytest.mark.parametrize(
-    "other, verdict",
-    [
-        ([4.37, 4.30, 4.40], "significant"),
-        ([5.37, 5.30, 5.40], "significant"),
-        ([4.42, 4.80, 4.70], "cannot be told apart with 3 seeds: .* of each needed"),
-    ],
-)
-def test_pairs_are_compared_by_welch(other, verdict):
-    logged = [4.65, 4.62, 4.75]
-    frame = ledger([*seeds("three_stage", logged), *seeds("one_stage", other)])
-    first, second = (row for _, row in validations(progress(frame)).iterrows())
-    variances = [np.var(scores, ddof=1) / 3 for scores in (logged, other)]
-    freedom = sum(variances) ** 2 / sum(v**2 / 2 for v in variances)
-    half = stats.t.ppf(0.975, freedom) * np.sqrt(sum(variances))
-    difference = np.mean(logged) - np.mean(other)
-    text = compare_strategies(first, second, "dB")
-    interval = f"[{difference - half:.2f}, {difference + half:.2f}]"
-    numbers = f"{difference:.2f} dB {interval}".replace("-", "−")
-    assert re.fullmatch(
-        f"three_stage − one_stage = {re.escape(numbers)}, {verdict}.", text
-    )
-    second = second.replace({10.0: 80.0})
-    text = compare_strategies(first, second)
-    assert "100 items, 10 epochs against 100 items, 80 epochs" in text
 
 
 # --- importance
@@ -440,7 +380,8 @@ def test_fidelity_takes_the_mean_over_seeds():
 
 
 def test_no_section_without_completed_trials():
-    assert section(ledger([{"status": "failed"}, {"status": "running"}])) is None
+    frame = ledger([{"status": "failed"}, {"status": "running"}])
+    assert section(studies(frame)) is None
 
 
 def test_section_of_studies_with_failures_and_without_searched_keys(noise):
@@ -454,18 +395,11 @@ def test_section_of_studies_with_failures_and_without_searched_keys(noise):
         *seeds("baselines", [5.14, 5.26, 4.89], stage="sepformer"),
         {"study": "fast", "score": 1.0},
     ]
-    blocks = section(ledger(rows), "dB").blocks
-    named = blocks_of((Table, Picture), blocks)
+    blocks = section(studies(ledger(rows)), "dB").blocks
     tables = {block.name: block.frame for block in blocks_of(Table, blocks)}
-    pictures = {block.name for block in blocks_of(Picture, blocks)}
-    assert len({block.name for block in blocks_of(Table, blocks)}) == len(tables)
-    assert all(block.title for block in named)
-    assert pictures == {
-        "search_progress_examples",
-        "search_progress_hours",
-        "search_parallel_three_stage",
-        "search_importance",
-    }
+    assert len(blocks_of(Table, blocks)) == len(tables)
+    panels = {block.name: len(block.figures) for block in blocks_of(Panels, blocks)}
+    assert panels == {"search_progress": 1, "search_keys_three_stage": 2}
     failures = tables["search_failures"]
     assert failures.to_dict("list") == {
         "study": ["three_stage"] * 2,
@@ -473,25 +407,101 @@ def test_section_of_studies_with_failures_and_without_searched_keys(noise):
         "reason": ["TrainingStopped", "not known"],
         "trials": [2, 1],
     }
-    best = tables["search_best"]
-    assert best[["study", "stage"]].to_numpy().tolist() == [
-        ["three_stage", "validate"],
-        ["baselines", "sepformer"],
-    ]
-    assert best["examples"].tolist() == [36000, 6000]
-    assert len(tables["search_validated"]) == 3
-    assert "fast: no configuration has been completed" in words(blocks)
-    assert "three_stage − baselines = −0.42 dB" in words(blocks)
+    costs = tables["search_costs"].set_index("study")["examples"]
+    assert costs.to_dict() == {"three_stage": 36000, "baselines": 6000, "fast": 1000}
 
 
-def test_parallel_picture_ranks_by_fidelity_then_score():
+# --- scores against keys
+
+
+LR = Prior(1e-4, 1e-2, log=True)
+CLIP = Prior(0.5, 20.0)
+
+
+def keys_of(figures):
+    return {figure.axes[0].get_xlabel(): figure.axes[0] for figure in figures}
+
+
+def points(axes):
+    """Returns the points of an axes but the star, which comes last."""
+    lines = [line for line in axes.lines if line.get_marker() == "o"]
+    return [line.get_xydata().tolist() for line in lines]
+
+
+def verticals(axes):
+    lines = [line.get_xdata() for line in axes.lines if line.get_marker() == "None"]
+    return sorted(line[0] for line in lines)
+
+
+def test_keys_are_drawn_within_the_bounds_that_stages_had():
     rows = [
-        {"hp.lr": 1e-3, "hp.patience": 1.0, "score": 9.0, "epochs": 3},
-        {"hp.lr": 2e-3, "hp.patience": 2.0, "score": 1.0, "epochs": 3},
-        {"hp.lr": 3e-3, "hp.patience": 3.0, "score": 4.0, "epochs": 3},
-        {"hp.lr": 2e-3, "hp.patience": 2.0, "score": 5.0, "epochs": 9},
+        {"hp.lr": 1e-3, "hp.clip": 1.0, "hp.optimizer": "sgd", "score": 1.0},
+        {"hp.lr": 2e-3, "hp.clip": 9.0, "hp.optimizer": "adam", "score": 3.0},
+        {"hp.lr": 3e-3, "hp.clip": 5.0, "hp.optimizer": "sgd", "score": 2.0}
+        | {"stage": "narrow", "train_items": 400.0},
     ]
-    figure = draw_parallel(progress(ledger(rows)))
-    lines = [line.get_ydata() for line in figure.axes[0].lines[:3]]
-    # Worst first: 4 dB and 9 dB at 3 epochs, then the one promoted to 9.
-    np.testing.assert_allclose(lines, [[1, 1], [0, 0], [0.5, 0.5]])
+    narrow = Prior(1e-3, 4e-3, log=True)
+    spaces = {
+        ("one_stage", "search"): {"lr": LR, "clip": CLIP},
+        ("one_stage", "narrow"): {"lr": narrow},
+    }
+    figures, legend = draw_keys(progress(ledger(rows)), spaces, "dB")
+    assert [*legend] == ["100 items, 10 epochs", "400 items, 10 epochs"]
+    assert len(set(legend.values())) == 2
+    keys = keys_of(figures)
+    assert [*keys] == ["lr", "clip", "optimizer"]
+    assert keys["lr"].get_xscale() == "log" and keys["clip"].get_xscale() == "linear"
+    assert verticals(keys["lr"]) == [1e-4, 1e-3, 4e-3, 1e-2]
+    assert verticals(keys["clip"]) == [0.5, 20]
+    low, high = keys["lr"].get_xlim()
+    assert 0.8e-4 < low < 1e-4 and 1e-2 < high < 1.25e-2
+    assert points(keys["lr"]) == [[[1e-3, 1], [2e-3, 3]], [[3e-3, 2]]]
+    (star,) = (line for line in keys["lr"].lines if line.get_marker() == "*")
+    assert star.get_xydata().tolist() == [[3e-3, 2]]  # of the most items
+    texts = [text.get_text() for text in keys["optimizer"].get_xticklabels()]
+    assert texts == ["adam", "sgd"]
+    assert points(keys["optimizer"]) == [[[1, 1], [0, 3]], [[1, 2]]]
+
+
+def test_grids_of_fixed_stages_have_bounds_where_they_have_an_inside():
+    rows = [
+        {"hp.factor": factor, "hp.patience": patience, "hp.lr": lr, "score": 1.0}
+        | {"stage": "grid", "algorithm": "fixed"}
+        for factor in (0.4, 0.6, 0.8)
+        for patience in (2.0, 5.0)
+        for lr in (1e-3, 2e-3, 3e-3)
+    ]
+    frame = ledger([{"hp.lr": 1e-3, "score": 0.0}, *rows, *seeds("one_stage", [1, 2])])
+    spaces = {("one_stage", "search"): {"lr": LR}}
+    # lr was taken over from the search; patience has two ends and nothing between.
+    assert grids(progress(frame), spaces) == {
+        ("one_stage", "grid"): {"factor": Prior(0.4, 0.8)}
+    }
+    figures, _ = draw_keys(studies(frame).searched, {}, "dB")
+    assert [*keys_of(figures)] == ["lr", "factor", "patience"]
+
+
+# --- what reports know
+
+
+def test_studies_are_read_with_their_spaces(tmp_path):
+    paths = [
+        written(tmp_path, ledger(rows, study=name), name)
+        for name, rows in (
+            ("fast", [{"hp.lr": 1e-3, "score": 1.0}, *seeds("fast", [1.0, 2.0])]),
+            ("wide", [{"hp.lr": 2e-3, "score": 1.0}]),
+        )
+    ]
+    for path in paths:
+        path.with_name("spaces.csv").write_text(f'stage,key,prior\nsearch,lr,"{LR}"\n')
+    found = read_studies({path: read_ledger(path) for path in paths})
+    assert found.spaces == {(name, "search"): {"lr": LR} for name in ("fast", "wide")}
+    assert found.runs() == [
+        ("fast", {tmp_path / "fast" / "runs" / run for run in ("r1", "r2")}, True)
+    ]
+    assert found.spent("fast") == (3000, pytest.approx(3030 / 3600))
+    assert len(found.searched) == 2
+    assert read_studies({}) is None
+    paths[1].with_name("spaces.csv").unlink()
+    with pytest.raises(ValueError, match="wide/spaces.csv: no such file"):
+        read_studies({path: read_ledger(path) for path in paths})

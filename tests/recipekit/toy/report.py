@@ -4,7 +4,7 @@ import sys
 
 from recipe import RECIPE
 from recipekit.console import plain_errors
-from recipekit.reporting.command import make_report
+from recipekit.reporting.report import make_report
 
 if __name__ == "__main__":
     with plain_errors():

@@ -69,7 +69,7 @@ def section(run, data_folder):
             )
             name = f"{kind}_{number}"
             figure = spectrograms(signals, separator.sample_rate)
-            blocks.append(Picture(name, title, figure))
+            blocks.append(Picture(name, title, figure, raster=True))
             blocks += [
                 Sound(what, samples, separator.sample_rate)
                 for what, samples in signals.items()

@@ -10,6 +10,7 @@ from tiny_run import SEPARATION
 
 import report
 from hostile import Wrong, case_ids, files_below, refused
+from recipe import MEASURES
 from recipekit.reporting import learning_curve
 
 
@@ -21,6 +22,9 @@ def found(tmp_path_factory):
         write_run(folder / str(seed), seed, 2.0, noisy(1.0, seed))
     shutil.copytree(
         SEPARATION / "results" / "strategies" / "fast-two_cores", folder / "s"
+    )
+    (folder / "s" / "spaces.csv").write_text(
+        'stage,key,prior\nsearch,lr,"loguniform(0.0003, 0.003)"\n'
     )
     return folder
 
@@ -68,7 +72,7 @@ def to_folder(name):
 
 
 OUT = ["results", "--out", "page"]
-LEDGER = "s/ledger.csv"
+LEDGER, SPACES = "s/ledger.csv", "s/spaces.csv"
 REPORTS = [
     Wrong("no folder", ["folders", "--out"], ["--out", "page"]),
     Wrong("no --out", ["--out"], ["results"]),
@@ -118,6 +122,19 @@ REPORTS = [
         replace(LEDGER, b"completed", b"done"),
     ),
     Wrong("ledger is a folder", [LEDGER], OUT, to_folder(LEDGER)),
+    Wrong("no spaces", [SPACES, "no such file"], OUT, to_folder(SPACES)),
+    Wrong(
+        "spaces of no prior",
+        [f"{SPACES}, line 2", "not a valid prior"],
+        OUT,
+        replace(SPACES, b"loguniform", b"normal"),
+    ),
+    Wrong(
+        "two ledgers of one study",
+        ["s2/ledger.csv: a ledger of fast-two_cores, as ", "Give only one"],
+        OUT,
+        lambda results: shutil.copytree(results / "s", results / "s2"),
+    ),
 ]
 
 
@@ -280,6 +297,10 @@ CURVES = [
 ]
 
 
+def overlay(arguments):
+    learning_curve.draw_overlay(arguments, MEASURES)
+
+
 @pytest.mark.parametrize("case", CURVES, ids=case_ids)
 def test_curve_refuses(case, results, tmp_path, capsys):
     if case.edit:
@@ -288,5 +309,5 @@ def test_curve_refuses(case, results, tmp_path, capsys):
     arguments = case.arguments or ["results/2", "results/1"]
     if "--out" not in arguments and case.name != "no --out":
         arguments = [*arguments, "--out", "c.png"]
-    refused(learning_curve.main, arguments, capsys, case.says)
+    refused(overlay, arguments, capsys, case.says)
     assert files_below(tmp_path) == before

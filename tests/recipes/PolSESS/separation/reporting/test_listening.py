@@ -50,7 +50,11 @@ def test_report_with_recordings_is_playable(opened, tested_run, tmp_path, monkey
     page = opened(path)
     headings = page.locator("h2").all_inner_texts()
     assert headings == [
-        "Results",
+        "Verdict",
+        "Settings",
+        "Warnings",
+        "Learning curves",
+        "Provenance",
         "Where it fails",
         "Listening",
         "Worked example: the logged baselines",

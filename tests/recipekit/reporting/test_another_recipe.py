@@ -4,18 +4,20 @@ import pandas as pd
 import pytest
 from words import RECIPE
 
-from recipekit.reporting.command import make_report
 from recipekit.reporting.document import Section, Text
+from recipekit.reporting.report import make_report
 
 
 def test_report_has_the_names_of_the_recipe(runs, tmp_path):
     own = Section("own", "Own", (Text("Of this recipe alone."),))
     sections = [lambda settings: own, lambda settings: None]
     page = make_report(RECIPE, [runs], tmp_path / "out", sections).read_text("utf-8")
-    results = pd.read_csv(tmp_path / "out" / "results.csv")
-    assert [*results["setting"]] == ["Listener (lr 0.01)", "Listener (lr 0.001)"]
-    assert [*results["seeds"]] == ["1 / 2"] * 2
-    assert [*results["mean"]] == pytest.approx([0.65, 0.45])
+    table = pd.read_csv(tmp_path / "out" / "settings.csv")
+    assert [*table["setting"]] == ["Listener (lr 0.01)", "Listener (lr 0.001)"]
+    assert [*table["seeds"]] == [2, 2]
+    assert [*table["validation score"]] == pytest.approx([0.65, 0.45])
+    assert [*table["test accuracy"]] == pytest.approx([0.75, 0.55], abs=0.02)
+    assert {*pd.read_csv(tmp_path / "out" / "runs.csv")["seed"]} == {1, 2}
     tested = pd.read_csv(tmp_path / "out" / "test.csv")
     groups = ["quiet", "loud", "quiet+loud", "mean of rooms"]
     assert [*tested["room"]] == groups * 2

@@ -3,16 +3,21 @@
 import sys
 from pathlib import Path
 
-import pandas as pd
-
-from recipekit.reporting import comparison, results, searches
+from recipekit.reporting import (
+    cautions,
+    comparison,
+    provenance,
+    results,
+    searches,
+    verdict,
+)
 from recipekit.reporting.ledgers import find_ledgers, read_ledger
 from recipekit.reporting.page import write_page
 from recipekit.reporting.runs import find_runs
 from recipekit.reporting.settings import group_settings
 
 
-def make_report(recipe, folders, out, sections=(), logged=None):
+def make_report(recipe, folders, out, sections=(), warn=None, logged=None):
     """Writes a report.
 
     Arguments
@@ -25,6 +30,8 @@ def make_report(recipe, folders, out, sections=(), logged=None):
     sections : sequence of callable
         The recipe's own sections, after the general ones: each takes the list of
         Setting and returns a Section, or None if it has nothing to say.
+    warn : callable, optional
+        From the list of Setting to what the recipe warns of (list of str).
     logged : LoggedStudy, optional
         That searches are compared with.
 
@@ -42,18 +49,23 @@ def make_report(recipe, folders, out, sections=(), logged=None):
     if Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"{out}: not a folder; expected one to write to")
     ledgers = {path.resolve(): read_ledger(path) for path in find_ledgers(folders)}
-    trials = pd.concat(ledgers.values(), ignore_index=True) if ledgers else None
+    studies = searches.read_studies(ledgers)
     runs, left_out = find_runs(folders, ledgers, recipe)
-    settings, repeated = group_settings(runs)
-    if left_out and not settings and not ledgers:
+    settings, repeated = group_settings(runs, studies.runs() if studies else ())
+    if left_out and not settings and not studies:
         raise ValueError(f"no run can be read: {'; '.join(left_out)}")
-    for reason in (*left_out, *repeated):
-        print(f"Left out: {reason}", file=sys.stderr)
+    left_out = [f"Left out: {reason}" for reason in (*left_out, *repeated)]
+    print("".join(f"{reason}\n" for reason in left_out), end="", file=sys.stderr)
     measures = recipe.measures
+    more = [*left_out, *(warn(settings) if warn else ())]
     found = [
-        results.section(settings, [*left_out, *repeated], measures),
+        verdict.section(settings, studies, measures),
+        results.section(settings, studies, measures),
+        cautions.section(settings, studies, measures, more),
+        searches.section(studies, measures.unit, logged) if studies else None,
+        results.curves_section(settings, measures),
         comparison.section(settings, measures),
-        searches.section(trials, measures.unit, logged) if ledgers else None,
+        provenance.section(settings, studies, measures),
         *(section(settings) for section in sections),
     ]
     names = ", ".join(Path(folder).resolve().name for folder in folders)
