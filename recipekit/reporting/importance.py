@@ -9,13 +9,7 @@ from sklearn.ensemble import RandomForestRegressor
 
 from recipekit.files import keyed
 from recipekit.reporting.document import Picture, Table, Text
-from recipekit.reporting.ledgers import (
-    FIDELITY,
-    PREFIX,
-    fidelity_name,
-    on_scale,
-    searched_keys,
-)
+from recipekit.reporting.ledgers import FIDELITY, PREFIX, fidelity_name
 from recipekit.reporting.search_pictures import draw_importance
 from recipekit.scoring import statistics
 
@@ -23,86 +17,120 @@ REPEATS = 100  # forests on bootstrap samples
 TREES = 20  # of each
 LEAF = 3  # trials in a leaf, at least
 PERMUTATIONS = 5  # of a key, for each forest
-LEAST_GROUP = 5  # trials of one stage and fidelity that can be centred
-LEAST_TRIALS = 20  # to grow a forest on
-LEAST_CORRELATED = 10  # trials
+LEAST_GROUP = 5  # configurations at one fidelity that can be centred
+LEAST_GROWN = 20  # scores to grow a forest on
+LEAST_CORRELATED = 10  # configurations
 LEAST_SHARED = 3  # configurations at two fidelities
 FEW_SHARED = 10  # below which a bootstrap over configurations says little
 
 
-def importance_blocks(course, logged=None):
+def importance_blocks(trials, spaces, logged=None):
     """Makes the report's blocks on what explains the scores.
 
     Arguments
     ---------
-    course : pandas.DataFrame
+    trials : pandas.DataFrame
         As from ``searches.progress``.
+    spaces : dict
+        (study, stage) -> dict from key to Prior, of the stages that search.
     logged : dict, optional
         Key -> correlation with the score in an earlier study, to compare with.
 
     Returns
     -------
     list
-        Of Text, Table and Picture.
+        Of Text, Table and Picture; empty if no stage searched.
     """
-    done = course[course["status"] == "completed"]
-    searched = done[~done["validation"]]
-    studies = [
-        (study, trials)
-        for study, trials in searched.groupby("study", sort=False)
-        if searched_keys(trials)
-    ]
-    if not studies:
+    done = trials[trials["status"] == "completed"]
+    searches = configurations(done, spaces)
+    if not searches:
         return []
     return [
-        *_forest_blocks(studies),
-        *_correlation_blocks(searched, logged),
+        *_forest_blocks(searches, spaces),
+        *_correlation_blocks(searches, spaces, logged),
         *_fidelity_blocks(done),
     ]
 
 
-def importance(trials):
-    """Estimates how much of the scores' variance each searched key explains.
+def configurations(done, spaces):
+    """Returns what each search tried, each configuration once at a fidelity.
 
-    Scores are centred within stage and fidelity. Random forests are grown on bootstrap
-    samples of the configurations and judged on the configurations left out: the
-    importance of a key is the rise of the squared error when its values are permuted,
-    over twice the scores' variance, which for independent keys with additive effects
-    is the key's share of the variance (Gregorutti, Michel, Saint-Pierre, "Correlation
-    and variable importance in random forests", Statistics and Computing 27, 2017).
+    Copies of a configuration, such as those that a trial resumed or repeated, say
+    nothing new of its keys: their scores are averaged.
 
     Arguments
     ---------
-    trials : pandas.DataFrame
-        Completed trials of one study's searches, with the column configuration.
+    done : pandas.DataFrame
+        Completed trials, with the column configuration.
+    spaces : dict
+        As of ``importance_blocks``.
+
+    Returns
+    -------
+    dict
+        (study, stage) -> pandas.DataFrame with the columns configuration, train_items,
+        epochs, score and, for each key of the space, where its value lies in it, 0..1
+        (``Prior.unit``; choices by their place). Stages that do not search, such as
+        grids and validations, are left out.
+    """
+    found = {}
+    for (study, stage), trials in done.groupby(["study", "stage"], sort=False):
+        space = spaces.get((study, stage))
+        if not space:
+            continue
+        scaled = trials[["configuration", *FIDELITY, "score"]].copy()
+        for key, prior in space.items():
+            values = trials[f"{PREFIX}{key}"]
+            place = prior.choices.index if prior.choices else prior.unit
+            scaled[key] = [place(value) for value in values]
+        groups = scaled.groupby(["configuration", *FIDELITY], sort=False, dropna=False)
+        found[study, stage] = groups.mean().reset_index()
+    return found
+
+
+def importance(tried, space, *key):
+    """Estimates how much of the scores' variance each key of a search explains.
+
+    Scores are centred within fidelities. Random forests are grown on bootstrap samples
+    of the configurations and judged on the configurations left out: the importance of a
+    key is the rise of the squared error when its values are permuted, over twice the
+    scores' variance, which for independent keys with additive effects is the key's
+    share of the variance (Gregorutti, Michel, Saint-Pierre, "Correlation and variable
+    importance in random forests", Statistics and Computing 27, 2017).
+
+    Arguments
+    ---------
+    tried : pandas.DataFrame
+        Of one search, as from ``configurations``.
+    space : dict
+        Key -> Prior.
+    *key
+        What the draws depend on.
 
     Returns
     -------
     r_squared : float
-        Share of the variance that all forests together predict for trials left out;
-        NaN if there are fewer than LEAST_TRIALS trials or all scores are equal.
+        Share of the variance that all forests together predict for configurations left
+        out; NaN if there are fewer than LEAST_GROWN scores or all are equal.
     table : pandas.DataFrame
         Columns key, importance (mean over the forests), low, high (95 % percentile
         interval), highest first; empty if r_squared is NaN.
     """
-    groups = trials.groupby(["stage", *FIDELITY], dropna=False)["score"]
+    groups = tried.groupby(FIDELITY, dropna=False)["score"]
     kept = groups.transform("size") >= LEAST_GROUP
-    centred = (trials["score"] - groups.transform("mean"))[kept].to_numpy()
-    trials = trials[kept]
-    names = searched_keys(trials)
-    keys = [name.removeprefix(PREFIX) for name in names]
-    if len(trials) < LEAST_TRIALS or not names or np.ptp(centred) == 0:
+    centred = (tried["score"] - groups.transform("mean"))[kept].to_numpy()
+    tried, names = tried[kept], [*space]
+    if len(tried) < LEAST_GROWN or np.ptp(centred) == 0:
         return np.nan, pd.DataFrame(columns=["key", "importance", "low", "high"])
-    study = trials["study"].iloc[0]
-    features = np.stack([on_scale(trials[name]) for name in names], axis=1)
-    owners, labels = pd.factorize(trials["configuration"], sort=True)
-    sums, counts = np.zeros(len(trials)), np.zeros(len(trials))
+    features = tried[names].to_numpy(float)
+    owners, labels = pd.factorize(tried["configuration"], sort=True)
+    sums, counts = np.zeros(len(tried)), np.zeros(len(tried))
     rises = np.empty((REPEATS, len(names)))
     for repeat in range(REPEATS):
-        generator = keyed.generator("importance", study, repeat)
+        generator = keyed.generator("importance", *key, repeat)
         drawn = generator.integers(len(labels), size=len(labels))
         weights = np.bincount(drawn, minlength=len(labels))[owners]
-        grown = np.repeat(np.arange(len(trials)), weights)
+        grown = np.repeat(np.arange(len(tried)), weights)
         left = np.flatnonzero(weights == 0)
         forest = RandomForestRegressor(
             TREES,
@@ -121,7 +149,7 @@ def importance(trials):
     residuals = centred - sums / np.maximum(counts, 1)
     low, high = statistics.percentile_interval(rises)
     table = pd.DataFrame(
-        {"key": keys, "importance": rises.mean(0), "low": low, "high": high}
+        {"key": names, "importance": rises.mean(0), "low": low, "high": high}
     )
     r_squared = 1 - np.mean(residuals**2) / centred.var()
     return float(r_squared), table.sort_values("importance", ascending=False)
@@ -137,43 +165,40 @@ def _permuted(features, generator):
     return copies
 
 
-def correlations(trials, logged=None):
-    """Correlates each searched key with the score, within stages and fidelities.
+def correlations(searches, spaces, logged=None):
+    """Correlates each searched key with the score, within searches and fidelities.
 
     Arguments
     ---------
-    trials : pandas.DataFrame
-        Completed trials of searches.
+    searches : dict
+        As from ``configurations``.
+    spaces : dict
+        As of ``importance_blocks``.
     logged : dict, optional
         Key -> correlation with the score in an earlier study, to compare with.
 
     Returns
     -------
     pandas.DataFrame
-        Columns study, stage, train_items, epochs, key, trials (number), spearman and
-        pearson (on log10 where the key is logarithmic), each with its 95 % bootstrap
-        interval (_low, _high), logged (if given) and excludes 0 (of Spearman's
-        interval). Groups of fewer than LEAST_CORRELATED trials and keys
-        whose values are texts are left out.
+        Columns study, stage, train_items, epochs, key, configurations (number),
+        spearman and pearson (on the logarithm where the prior has it), each with its
+        95 % bootstrap interval (_low, _high), logged (if given) and excludes 0 (of
+        Spearman's interval). Groups of fewer than LEAST_CORRELATED configurations,
+        keys of choices, and keys or scores without any spread are left out.
     """
     rows = []
-    for study, members in trials.groupby("study", sort=False):
-        members = members.infer_objects()
-        for name in searched_keys(members):
-            if not pd.api.types.is_numeric_dtype(members[name]):
-                continue
-            key = name.removeprefix(PREFIX)
-            scaled = members.assign(value=on_scale(members[name]))
-            scaled = scaled[scaled["value"].notna()]
-            groups = scaled.groupby(["stage", *FIDELITY], dropna=False, sort=False)
-            for (stage, items, epochs), group in groups:
-                if len(group) < LEAST_CORRELATED or group["value"].nunique() == 1:
+    for (study, stage), tried in searches.items():
+        groups = tried.groupby(FIDELITY, dropna=False, sort=False)
+        for key, prior in spaces[study, stage].items():
+            for (items, epochs), group in groups:
+                constant = group[[key, "score"]].nunique().min() == 1
+                if prior.choices or constant or len(group) < LEAST_CORRELATED:
                     continue
                 rows.append(
                     {"study": study, "stage": stage, "train_items": items}
-                    | {"epochs": epochs, "key": key, "trials": len(group)}
+                    | {"epochs": epochs, "key": key, "configurations": len(group)}
                     | statistics.correlation_intervals(
-                        group["value"], group["score"], study, stage, key
+                        group[key], group["score"], study, stage, key
                     )
                     | ({"logged": logged.get(key, np.nan)} if logged else {})
                 )
@@ -224,35 +249,41 @@ def fidelity_correlations(trials):
     return pd.DataFrame(rows)
 
 
-def _forest_blocks(studies):
-    found = {study: (len(trials), *importance(trials)) for study, trials in studies}
+def _forest_blocks(searches, spaces):
     blocks = [
         Text(
             "Importance: the share of the scores' variance that a searched key "
-            "explains, by permuting it for random forests on bootstrap samples of the "
-            "configurations, judged on those left out. Scores are centred within stage "
-            f"and fidelity; groups of fewer than {LEAST_GROUP} trials are left out."
+            "explains within the space of its search, by permuting it for random "
+            "forests on bootstrap samples of the configurations, judged on those left "
+            "out. A configuration counts once at a fidelity. Scores are centred within "
+            f"fidelities; those with fewer than {LEAST_GROUP} configurations are left "
+            "out."
         )
     ]
     tables = {}
-    for study, (trials, r_squared, table) in found.items():
+    for (study, stage), tried in searches.items():
+        name = f"{study}, {stage}"
+        r_squared, table = importance(tried, spaces[study, stage], study, stage)
         if np.isnan(r_squared):
-            text = f"too few trials ({trials}) for a forest; no importance is claimed."
+            text = (
+                f"too few scores ({len(tried)}) or none that differ; no importance is "
+                "claimed."
+            )
         elif r_squared <= 0:
             text = (
-                f"the forest explains nothing (R² = {r_squared:.2f} on trials left "
-                "out); no importance is claimed."
+                f"the forest explains nothing (R² = {r_squared:.2f} on configurations "
+                "left out); no importance is claimed."
             )
         else:
             shown = table.loc[table["low"] > 0, "key"]
             text = (
-                f"the forest has R² = {r_squared:.2f} on trials left out. Keys whose "
-                f"interval excludes 0: {', '.join(shown) or 'none'}."
+                f"the forest has R² = {r_squared:.2f} on configurations left out. Keys "
+                f"whose interval excludes 0: {', '.join(shown) or 'none'}."
             )
-            tables[study] = table
-        blocks.append(Text(f"{study}: {text}"))
+            tables[name] = table
+        blocks.append(Text(f"{name}: {text}"))
     if tables:
-        joined = pd.concat(tables, names=["study"]).reset_index("study")
+        joined = pd.concat(tables, names=["search"]).reset_index("search")
         figure = draw_importance(tables)
         blocks += [
             Table("search_importance", "Importance of the searched keys", joined),
@@ -261,13 +292,13 @@ def _forest_blocks(studies):
     return blocks
 
 
-def _correlation_blocks(searched, logged):
-    table = correlations(searched, logged)
+def _correlation_blocks(searches, spaces, logged):
+    table = correlations(searches, spaces, logged)
     if table.empty:
         return []
     excluding = (table["excludes 0"] == "yes").sum()
     text = (
-        "Correlation of each key with the score within a stage, with bootstrap "
+        "Correlation of each key with the score within a search, with bootstrap "
         f"intervals; {excluding} of {len(table)} of Spearman's exclude 0, where chance "
         f"alone would let about {statistics.ALPHA * len(table):.1f} do so."
     )

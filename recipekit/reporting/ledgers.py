@@ -201,40 +201,6 @@ def is_validation(trials):
     return (trials["algorithm"] == "fixed") & (seeds > 1)
 
 
-def is_logarithmic(values):
-    """Returns whether a key is to be seen on a logarithmic axis.
-
-    So it is if its values are positive, span more than a factor of five and are less
-    skewed as logarithms than as they are.
-
-    Arguments
-    ---------
-    values : pandas.Series
-        Of a column ``hp.*``.
-    """
-    if not (pd.api.types.is_numeric_dtype(values) and values.min() > 0):
-        return False
-    logarithms = np.log10(values.astype(float))
-    wide = values.max() > 5 * values.min()
-    return bool(wide and abs(logarithms.skew()) < abs(values.skew()))
-
-
-def on_scale(values):
-    """Returns a key's values as floats: log10 where logarithmic, texts by rank.
-
-    Arguments
-    ---------
-    values : pandas.Series
-        Of a column ``hp.*``.
-    """
-    values = values.infer_objects()
-    if not pd.api.types.is_numeric_dtype(values):
-        codes, _ = pd.factorize(values, sort=True)
-        return pd.Series(codes, values.index, dtype=float).where(values.notna())
-    values = values.astype(float)
-    return np.log10(values) if is_logarithmic(values) else values
-
-
 def fidelity_name(train_items, epochs):
     """Returns a fidelity in words."""
     items = f"{train_items:,.0f}" if np.isfinite(train_items) else "all"

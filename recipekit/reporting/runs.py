@@ -252,7 +252,8 @@ def _read_tested(path, scores, measures):
     """Reads test_results.csv, and checks it against the scores of summary.json."""
     condition = measures.condition
     columns = (*measures.describing, *measures.metrics)
-    table = read_table(path, columns, TEST_AGAIN, dtype={"id": str})
+    texts = dict.fromkeys(("id", *measures.columns[len(measures.describing) :]), str)
+    table = read_table(path, columns, TEST_AGAIN, dtype=texts)
     for name in measures.metrics:
         if not pd.api.types.is_numeric_dtype(table[name]):
             wrong = pd.to_numeric(table[name], errors="coerce").isna()

@@ -182,12 +182,12 @@ def _set_bounds(axes, priors):
 
 
 def draw_importance(tables):
-    """Draws the importance of keys with intervals, a panel for each study.
+    """Draws the importance of keys with intervals, a panel for each search.
 
     Arguments
     ---------
     tables : dict of str to pandas.DataFrame
-        Study -> as from ``importance.importance``.
+        Name of the search -> as from ``importance.importance``.
 
     Returns
     -------
@@ -203,7 +203,7 @@ def draw_importance(tables):
         sharex=True,
         height_ratios=[len(table) for table in tables.values()],
     )[:, 0]
-    for axes, (study, table) in zip(panels, tables.items(), strict=True):
+    for axes, (name, table) in zip(panels, tables.items(), strict=True):
         table = table.iloc[::-1]
         means = table["importance"]
         spread = [means - table["low"], table["high"] - means]
@@ -211,6 +211,6 @@ def draw_importance(tables):
         axes.axvline(0, color="black", lw=0.8)
         axes.margins(y=0.5 / len(table))
         axes.grid(alpha=0.3)
-        axes.set_title(study, fontsize=9)
+        axes.set_title(name, fontsize=9)
     panels[-1].set_xlabel("share of the scores' variance, 95 % interval")
     return figure

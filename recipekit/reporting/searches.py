@@ -151,7 +151,7 @@ def section(studies, unit="", logged=None):
         *_progress_blocks(studies, unit),
         *_key_blocks(studies, unit),
         *_cost_blocks(course, logged),
-        *importance_blocks(course, logged and logged.correlations),
+        *importance_blocks(course, studies.spaces, logged and logged.correlations),
         *_failure_blocks(course),
     ]
     return Section("searches", "Searches", tuple(blocks))

@@ -1,5 +1,7 @@
 """The verdict of a report: the best setting, how sure that is, and what it cost."""
 
+from itertools import combinations
+
 import numpy as np
 
 from recipekit.reporting import comparison
@@ -61,30 +63,42 @@ def _stands_for_itself(setting):
     return bool(setting.best_of or not setting.studies)
 
 
-def compare_seeds(settings, unit):
+def compare_seeds(chosen, settings, measures):
     """Says in words how the validation scores of the best two settings differ.
 
     Arguments
     ---------
+    chosen : list of Setting
+        Those that are ranked, the best first.
     settings : list of Setting
-        The best first.
-    unit : str
-        Of the scores.
+        All of the corpus: seeds that they share tell how much seeds spread.
+    measures : Measures
 
     Returns
     -------
     str
-        Difference of the means with Welch's interval, and what it allows to say.
+        As from ``comparison.judge``, of all pairs that are ranked.
     """
-    labels = tuple(setting.label for setting in settings[:2])
-    scores = [setting.scores for setting in settings[:2]]
-    if min(map(len, scores)) > 1:
-        gap = statistics.welch(*scores)
-        return f"{comparison.verdict(labels, gap, unit, gap.p, scores)}."
-    value = f"{np.mean(scores[0]) - np.mean(scores[1]):.2f} {unit}".rstrip()
+    labels = [setting.label for setting in chosen]
+    ordered = [*chosen, *(each for each in settings if each not in chosen)]
+    scores = {
+        each.label: {run.seed: run.score for run in each.runs} for each in ordered
+    }
+    found = statistics.crossed(scores, {each.label: each.model for each in ordered})
+    gaps = [
+        comparison.Gap(
+            pair, found[pair], tuple(len(scores[x]) for x in pair), found[pair]
+        )
+        for pair in combinations(labels, 2)
+        if pair in found
+    ]
+    if tuple(labels[:2]) in found:
+        judged = comparison.judge(gaps, measures.unit, measures.margin)
+        return f"{judged['in words'].iloc[0]}."
+    value = np.mean(chosen[0].scores) - np.mean(chosen[1].scores)
     return (
-        f"{' − '.join(labels)} = {value.replace('-', '−')}: with one seed, whether it "
-        "would be so with other seeds cannot be judged."
+        f"{' − '.join(labels[:2])} = {_value(value, measures)}: with one seed, whether "
+        "it would be so with other seeds cannot be judged."
     )
 
 
@@ -124,10 +138,10 @@ def _sentences(settings, studies, measures):
     shared = next((t for t in test_sets if len(t.scores) == len(chosen)), None)
     sentences = [_first(chosen, settings, bool(shared), measures)]
     if len(chosen) > 1 and shared:
-        table = comparison.compare_settings(shared.scores, measures.unit)
+        table = comparison.compare_settings(shared, measures)
         sentences.append(f"{table['in words'].iloc[0]}.")
     elif len(chosen) > 1:
-        sentences.append(compare_seeds(chosen, measures.unit))
+        sentences.append(compare_seeds(chosen, settings, measures))
     return [*sentences, _basis(chosen, studies, bool(shared), measures)]
 
 

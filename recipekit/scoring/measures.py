@@ -48,9 +48,14 @@ class Measures:
         Of the monitored score, such as dB.
     monitored : str
         What the monitored score is, in words.
+    margin : float
+        Differences of ``compared`` below it do not matter: settings that are surely
+        within it count as equivalent.
     units : dict
         What recordings share, so that their scores are alike: a plural, such as
         ``"rooms"``, -> the columns that name a recording's. They may be empty.
+    noted : tuple of str
+        Other columns that describe a recording and may be empty.
     """
 
     metrics: dict
@@ -62,7 +67,35 @@ class Measures:
     improvement: str | None = None
     unit: str = ""
     monitored: str = "score"
+    margin: float = 0.1
     units: dict = field(default_factory=dict)
+    noted: tuple = ()
+
+    @property
+    def columns(self):
+        """All columns of a test that describe its recordings, in their order."""
+        units = [name for columns in self.units.values() for name in columns]
+        return (*self.describing, *units, *self.noted)
+
+    def units_of(self, rows):
+        """Returns what rows of a test share.
+
+        Arguments
+        ---------
+        rows : pandas.DataFrame
+
+        Returns
+        -------
+        dict
+            Kind of unit -> names [rows, columns], for each kind that is known of every
+            row.
+        """
+        found = {}
+        for kind, columns in self.units.items():
+            names = rows.reindex(columns=list(columns))
+            if len(names) and not (names.isna() | (names == "")).any(axis=None):
+                found[kind] = names.astype(str).to_numpy()
+        return found
 
     @property
     def whole_name(self):

@@ -4,10 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from recipekit.files import keyed
 from recipekit.files.atomic import replacing
 from recipekit.scoring import statistics
 
@@ -16,26 +14,22 @@ SUMMARY = "summary.json"
 TEST_AGAIN = "Test the run again: its command with --test_only True"
 
 
-def summarise(rows, measures, seed=0, resamples=statistics.SUMMARY_RESAMPLES):
-    """Returns the mean of each metric with its 95 % percentile bootstrap interval.
+def summarise(rows, measures):
+    """Returns the mean of each metric with its 95 % interval.
 
     Arguments
     ---------
     rows : pandas.DataFrame
         A row for each recording and condition, with the columns ``id``, that of the
-        condition and those of the metrics. NaN are left out and counted.
+        condition and those of the metrics; those of ``measures.units`` if known. NaN
+        are left out and counted.
     measures : Measures
-    seed : int
-        Of the resampling, which also depends on group and metric, not on what else
-        is summarised.
-    resamples : int
-        Number of bootstrap samples.
 
     Returns
     -------
     dict
         Group -> {"rows": n, metric: {"mean", "low", "high", "missing"}, ...}; a value
-        is None where no score is defined. Groups are the conditions, in their order,
+        is None where it is not defined. Groups are the conditions, in their order,
         then the recordings as they are (``measures.whole_name``), each where it has
         rows; where there are several conditions, the mean of their means comes last,
         in which each counts alike however many rows it has.
@@ -44,33 +38,28 @@ def summarise(rows, measures, seed=0, resamples=statistics.SUMMARY_RESAMPLES):
     groups = {name: rows[condition == name] for name in measures.conditions}
     groups[measures.whole_name] = rows[condition.isin(measures.whole)]
     summary = {
-        group: {"rows": len(members)}
-        | describe(members, measures, (seed, "bootstrap", group), resamples)
+        group: {"rows": len(members), **describe(members, measures)}
         for group, members in groups.items()
         if len(members)
     }
     if condition.nunique() > 1:
-        group = measures.mean_name
-        key = (seed, "bootstrap", group)
-        summary[group] = {"rows": len(rows)} | {
-            metric: _describe_mean(rows, measures, metric, key, resamples)
-            for metric in measures.metrics
-        }
+        described = describe(rows, measures, measures.condition)
+        summary[measures.mean_name] = {"rows": len(rows), **described}
     return summary
 
 
-def describe(rows, measures, key=(), resamples=statistics.SUMMARY_RESAMPLES):
+def describe(rows, measures, by=None):
     """Returns mean, 95 % interval and number of missing values of each metric.
 
     Arguments
     ---------
     rows : pandas.DataFrame
-        A row for each recording, with the columns of the metrics.
+        A row for each recording, or several, with the columns ``id`` and those of the
+        metrics; those of ``measures.units`` if known.
     measures : Measures
-    key : tuple
-        Of the resampling, to which the metric is added.
-    resamples : int
-        Number of bootstrap samples.
+    by : str, optional
+        The column whose values count alike, however many rows they have. Default: each
+        row counts alike.
 
     Returns
     -------
@@ -79,43 +68,59 @@ def describe(rows, measures, key=(), resamples=statistics.SUMMARY_RESAMPLES):
     """
     described = {}
     for metric in measures.metrics:
-        values = rows[metric].to_numpy(float)
-        defined = values[~np.isnan(values)]
-        mean, samples = np.nan, []
+        found = dict.fromkeys(("mean", "low", "high"))
+        defined = rows.dropna(subset=[metric])
         if len(defined):
-            generator = keyed.generator(*key, metric)
-            mean = defined.mean()
-            samples = statistics.resampled_row_means(defined, generator, resamples)
-        described[metric] = _as_json(mean, samples, len(values) - len(defined))
+            estimate = estimate_mean(defined, metric, measures, by)
+            found["mean"] = estimate.value
+            if estimate.freedom:
+                found["low"], found["high"] = estimate.interval
+        described[metric] = found | {"missing": len(rows) - len(defined)}
     return described
 
 
-def _describe_mean(rows, measures, metric, key, resamples):
-    """Describes the mean of the conditions' means.
+def estimate_mean(rows, metric, measures, by=None):
+    """Returns the Estimate of a metric's mean over recordings and what they share.
 
-    Recordings are drawn, each in all its conditions, since these are much alike.
+    Arguments
+    ---------
+    rows, measures, by
+        As of ``describe``.
+    metric : str
+        A column without NaN.
     """
-    table = rows.pivot_table(metric, "id", measures.condition, dropna=False)
-    mean, samples = statistics.resampled_condition_means(
-        table.to_numpy(float), keyed.generator(*key, metric), resamples
+    scores, groups = rows[metric], pd.Series(0, rows.index)
+    if by:
+        groups = rows[by]
+    scores = scores.groupby(groups)
+    weights = 1 / (scores.transform("size") * scores.ngroups)
+    # What a recording adds to the deviation of the mean, in all its rows.
+    deviations = weights * (rows[metric] - scores.transform("mean"))
+    deviations = deviations.groupby(rows["id"]).sum()
+    recordings = rows.drop_duplicates("id").set_index("id").loc[deviations.index]
+    part = statistics.mean_part(
+        deviations * len(deviations), [*measures.units_of(recordings).values()]
     )
-    return _as_json(mean, samples, int(rows[metric].isna().sum()))
+    return statistics.pooled((weights * rows[metric]).sum(), [part])
 
 
-def _as_json(mean, samples, missing):
-    """Returns a mean with the interval of its bootstrap samples, None for NaN."""
-    if np.isnan(mean):
-        return {"mean": None, "low": None, "high": None, "missing": missing}
-    low, high = statistics.percentile_interval(samples)
-    return {
-        "mean": float(mean),
-        "low": float(low),
-        "high": float(high),
-        "missing": missing,
-    }
+def count_units(rows, measures):
+    """Returns over what the intervals of rows are: kind of unit -> how many."""
+    units = measures.units_of(rows)
+    counts = {kind: len(set(names.flat)) for kind, names in units.items()}
+    return counts or {"recordings": int(rows["id"].nunique())}
 
 
-def write_results(rows, folder, measures, seed, provenance):
+def over(counts):
+    """Returns as words over what intervals are; ``counts`` as from ``count_units``."""
+    texts = [
+        f"{kind} (n = {count}" + (": few)" if count < statistics.FEW_UNITS else ")")
+        for kind, count in counts.items()
+    ]
+    return " and ".join(texts)
+
+
+def write_results(rows, folder, measures, provenance):
     """Writes test_results.csv (each row) and summary.json; returns the latter.
 
     The summary is made from the rounded rows as written, so that the CSV alone
@@ -124,20 +129,19 @@ def write_results(rows, folder, measures, seed, provenance):
     Arguments
     ---------
     rows : list of dict
-        One per recording and condition: ``measures.describing``, the metrics, and
-        other scores if there are any.
+        One per recording and condition: ``measures.columns``, the metrics, and other
+        scores if there are any.
     folder : str or Path
         Where to write; existing results there are replaced.
     measures : Measures
-    seed : int
-        Of the bootstrap.
     provenance : dict
         What the scores came from (checkpoint, epoch, versions, ...), for summary.json.
 
     Returns
     -------
     dict
-        ``provenance`` and ``scores`` (as from ``summarise``).
+        ``provenance``, ``units`` (as from ``count_units``) and ``scores`` (as from
+        ``summarise``).
 
     Raises
     ------
@@ -151,11 +155,15 @@ def write_results(rows, folder, measures, seed, provenance):
             "fits them"
         )
     table = pd.DataFrame(rows)
-    scores = [name for name in table.columns if name not in measures.describing]
-    table = table[[*measures.describing, *scores]].round({name: 4 for name in scores})
+    scores = [name for name in table.columns if name not in measures.columns]
+    table = table[[*measures.columns, *scores]].round({name: 4 for name in scores})
     place = table[measures.condition].map(measures.conditions.index)
     table = table.assign(place=place).sort_values(["id", "place"]).drop(columns="place")
-    report = {"provenance": provenance, "scores": summarise(table, measures, seed)}
+    report = {
+        "provenance": provenance,
+        "units": count_units(table, measures),
+        "scores": summarise(table, measures),
+    }
     write_scores(table, Path(folder) / RESULTS, report)
     return report
 
@@ -170,7 +178,8 @@ def write_scores(table, path, report):
     path : Path
         Of the CSV; its folder is made if need be.
     report : dict
-        ``provenance``, and ``scores`` as from ``summarise``.
+        ``provenance``, ``units`` as from ``count_units``, and ``scores`` as from
+        ``summarise``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
@@ -191,7 +200,7 @@ def read_summary(folder, measures):
     Returns
     -------
     dict
-        ``provenance`` and ``scores``, each group with its rows and means.
+        ``provenance``, ``units``, and ``scores``, each group with its rows and means.
 
     Raises
     ------
@@ -214,7 +223,7 @@ def read_summary(folder, measures):
 
 
 def format_table(report, measures):
-    """Returns a summary as a plain text table, one line per group, and its corpus.
+    """Returns a summary as a plain text table, one line per group, with footnotes.
 
     Arguments
     ---------
@@ -226,7 +235,8 @@ def format_table(report, measures):
     -------
     str
         Columns: the group, the number of rows, and each metric, with its 95 % interval
-        where it has one; "-" where no score is defined.
+        where it has one; "-" where no score is defined. Below, over what the
+        intervals are, and the corpus.
     """
     titles = [
         f"{metric.title} [95 % CI]" if metric.interval else metric.title
@@ -247,7 +257,8 @@ def format_table(report, measures):
         )
         for line in lines
     ]
-    return "\n".join([*rows, f"Corpus: {report['provenance']['corpus']}"])
+    intervals = f"Intervals: over {over(report['units'])}"
+    return "\n".join([*rows, intervals, f"Corpus: {report['provenance']['corpus']}"])
 
 
 def _count(scores, name):
@@ -261,7 +272,7 @@ def _cell(score, metric):
     if score["mean"] is None:
         return "-"
     text = f"{score['mean']:.{metric.decimals}f}"
-    if metric.interval:
+    if metric.interval and score["low"] is not None:
         text += f" [{score['low']:.{metric.decimals}f}, "
         text += f"{score['high']:.{metric.decimals}f}]"
     return text

@@ -27,6 +27,7 @@ from corpus.audio import DEFAULT_RATE
 from corpus.audit import STRICT_FINDINGS, audit, describe, describe_defects
 from corpus.layout import MIX, REVERBS, STORED
 from corpus.locate import find_csv, provenance_csv, stats
+from corpus.metadata import PROVENANCE_TOLD
 from corpus.pack import pack_subset, packs_folder
 from corpus.providers.polsess import recordings_in, speakers_in
 from corpus.sources import SUBSETS
@@ -45,7 +46,10 @@ REQUIRED = [
     *(layer.column for layer in STORED if not layer.indoor_only),
 ]
 NUMBERS = ["SSR", *(f"speech{n}{end}" for n in (1, 2) for end in ("Start", "End"))]
-DETAILS = ["indoor", "scene_class", "event_class", "ssr", "speaker1", "speaker2"]
+DETAILS = [
+    *("indoor", "scene_class", "event_class", "ssr", "speaker1", "speaker2"),
+    *("scene_recording", *PROVENANCE_TOLD),
+]
 
 PROVENANCE = {  # column of the provenance CSV: of the table in memory
     "speaker1": "speaker1",
@@ -56,7 +60,7 @@ PROVENANCE = {  # column of the provenance CSV: of the table in memory
 
 MAX_NAMED = 5  # in an error message
 SAMPLED = 16  # rows of a subset whose headers are opened, or a few less
-MANIFEST_VERSION = 2  # what older ones lack: sample_rate
+MANIFEST_VERSION = 3  # what older ones lack: scene_recording, gender1, ...
 
 
 def prepare_polsess(
@@ -179,13 +183,15 @@ def _read_audit(path):
     return found if isinstance(found, dict) else {}
 
 
-def _read_csv(path, columns):
+def _read_csv(path, columns, optional=()):
     """Returns the named columns of a CSV as strings, empty where nothing is stated."""
     remedy = (
         "Expected a comma-separated file as the PolSESS generator writes it. Copy it "
         "again, or generate the subset"
     )
-    return read_table(path, columns, remedy, only=True, dtype=str).fillna("")
+    wanted = {*columns, *optional}
+    table = read_table(path, columns, remedy, usecols=wanted.__contains__, dtype=str)
+    return table.reindex(columns=[*columns, *optional]).fillna("")
 
 
 def _forward_slashes(paths):
@@ -258,6 +264,7 @@ def _read_subset(csv, subset):
         table[f"speaker{speaker}"] = speakers_in(first)
     for kind in ("scene", "event"):
         table[f"{kind}_recording"] = recordings_in(table[f"{kind}_path"])
+    table[[*PROVENANCE_TOLD]] = ""
     if provenance_csv(csv).exists():
         _take_listed(table, provenance_csv(csv))
     return table
@@ -265,10 +272,11 @@ def _read_subset(csv, subset):
 
 def _take_listed(table, path):
     """Overwrites speakers and recordings where the provenance CSV knows better."""
-    listed = _read_csv(path, [MIX.column, *PROVENANCE])
+    listed = _read_csv(path, [MIX.column, *PROVENANCE], PROVENANCE_TOLD)
     listed.index = _base_names(listed[MIX.column])
     listed = listed[~listed.index.duplicated()]
-    for column, known in PROVENANCE.items():
+    told = dict(zip(PROVENANCE_TOLD, PROVENANCE_TOLD, strict=True))
+    for column, known in (PROVENANCE | told).items():
         name = _base_names(table[MIX.name]).map(listed[column]).fillna("")
         table[known] = name.where(name != "", table[known])
 
@@ -368,7 +376,12 @@ def _header(path):
 
 
 def _manifest(table, sample_rate):
-    """Returns a subset's manifest; an ID that recurs gets its ordinal as suffix."""
+    """Returns a subset's manifest; an ID that recurs gets its ordinal as suffix.
+
+    A scene whose original recording is not known has its file's name there.
+    """
+    scene, files = table["scene_recording"], _base_names(table["scene_path"])
+    table = table.assign(scene_recording=scene.where(scene != "", files))
     stems = _base_names(table[MIX.name]).str.replace(r"\.(wav|flac)$", "", regex=True)
     ordinals = stems.groupby(stems).cumcount() + 1
     paths = table[[layer.name for layer in STORED]]

@@ -54,4 +54,4 @@ def write_run(folder, seed, lr, level):
         for room in MEASURES.conditions
     ]
     provenance = {"corpus": "digits", "seconds": 10}
-    write_results(rows, folder, MEASURES, seed, provenance)
+    write_results(rows, folder, MEASURES, provenance)

@@ -33,7 +33,7 @@ from corpus.layout import FOLDERS, STORED
 from corpus.metadata import cells, write_csvs
 from corpus.plan import Planner
 from corpus.render import Renderer, read_segment
-from corpus.sources import SUBSETS, write_sources
+from corpus.sources import SUBSETS, TOLD, any_told, write_sources
 from recipekit.console import progress_bar
 from recipekit.files import keyed
 from recipekit.files.atomic import csv_writer, replacing
@@ -100,12 +100,15 @@ def claim_corpus(folder, sources, settings):
     ValueError
         Naming what differs.
     """
+    # Not the paths: where sources are on disk changes nothing.
+    digested = [replace(source, path="") for source in sources]
+    if any_told(sources):  # which is not in their repr
+        digested += [[getattr(source, name) for name in TOLD] for source in sources]
     recipe = {
         "format_version": FORMAT_VERSION,
         **asdict(settings),
         "rows": list(settings.rows),
-        # Not the paths: where sources are on disk changes nothing.
-        "sources": keyed.digest([replace(source, path="") for source in sources]),
+        "sources": keyed.digest(digested),
     }
     path = folder / "corpus.json"
     begun = any(file.stat().st_size for file in folder.glob("*/rows*.journal"))
@@ -235,7 +238,8 @@ def build_corpus(
                 _note_unreadable(redraws, lost, count, max_rejected)
         if not shard:
             for subset, journal in journals.items():
-                write_csvs(folder, subset, (row for row, _ in journal))
+                rows = (row for row, _ in journal)
+                write_csvs(folder, subset, rows, any_told(sources))
             with csv_writer(all_made, ("path", "reason")) as writer:
                 writer.writerows(sorted(lost.items()))
     if all_made.exists():

@@ -14,6 +14,7 @@ from corpus.layout import (
 )
 from corpus.locate import corpus_csv, provenance_csv
 from corpus.render import REASONS
+from corpus.sources import TOLD
 from recipekit.files.atomic import csv_writer
 
 COLUMNS = (
@@ -63,6 +64,7 @@ PROVENANCE = (
     "transcript1",
     "transcript2",
 )
+PROVENANCE_TOLD = tuple(f"{name}{number}" for name in TOLD for number in (1, 2))
 
 
 def cells(subset, recording, names):
@@ -109,6 +111,11 @@ def cells(subset, recording, names):
         **{f"{reason}Draws": redraws[reason] for reason in REASONS},
         "transcript1": first.transcript,
         "transcript2": second.transcript,
+        **{
+            f"{name}{number}": getattr(segment.clips[0], name)
+            for name in TOLD
+            for number, segment in enumerate(plan.speech, start=1)
+        },
     }
     numbers = dict.fromkeys(COLUMNS[COLUMNS.index("preDelayForEvent") :], "NaN")
     if plan.plates:
@@ -125,7 +132,7 @@ def cells(subset, recording, names):
     return row | numbers
 
 
-def write_csvs(folder, subset, rows):
+def write_csvs(folder, subset, rows, told=False):
     """Writes both CSV files of a subset.
 
     Arguments
@@ -135,12 +142,15 @@ def write_csvs(folder, subset, rows):
     subset : str
     rows : iterable of dict
         The rows' cells, in order.
+    told : bool
+        Whether the gender or language of some speakers is known: adds columns.
     """
+    listed = (*PROVENANCE, *PROVENANCE_TOLD) if told else PROVENANCE
     path = corpus_csv(folder, subset)
     with (
-        csv_writer(provenance_csv(path), PROVENANCE) as provenance,
+        csv_writer(provenance_csv(path), listed) as provenance,
         csv_writer(path, COLUMNS) as final,
     ):
         for row in rows:
             final.writerow([row[name] for name in COLUMNS])
-            provenance.writerow([row[name] for name in PROVENANCE])
+            provenance.writerow([row[name] for name in listed])

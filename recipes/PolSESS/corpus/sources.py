@@ -1,5 +1,6 @@
 """The source list: the recordings that corpora are made of, one per row of a CSV."""
 
+import dataclasses
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ COLUMNS = (
     "transcript",
     "name",
 )
+TOLD = ("gender", "language")  # of speakers: columns of lists where some are known
 
 MAX_CHANNELS = 2
 SOURCE_RATES = (8000, 96000)  # Hz, the lowest and the highest
@@ -65,6 +67,8 @@ class Source:
     name : str
         What it is called wherever it is on disk, such as its path in its collection:
         draws and CSVs of corpora go by that. Default: its path.
+    gender, language : str
+        Of the speaker, in the words of the list, where known.
     """
 
     path: str
@@ -81,6 +85,9 @@ class Source:
     licence: str = ""
     transcript: str = ""
     name: str = ""
+    # Digests are of the repr, and those of lists that lack these shall stay.
+    gender: str = dataclasses.field(default="", repr=False)
+    language: str = dataclasses.field(default="", repr=False)
 
     def __post_init__(self):
         if not self.name:
@@ -178,8 +185,14 @@ def read_header(path):
 
 def write_sources(path, sources):
     """Writes a source list; the file appears under its name only when complete."""
-    with csv_writer(path, COLUMNS) as writer:
-        writer.writerows(astuple(source) for source in sources)
+    columns = (*COLUMNS, *TOLD) if any_told(sources) else COLUMNS
+    with csv_writer(path, columns) as writer:
+        writer.writerows(astuple(source)[: len(columns)] for source in sources)
+
+
+def any_told(sources):
+    """Returns whether the gender or language of any speaker is known."""
+    return any(source.gender or source.language for source in sources)
 
 
 def read_sources(path, measure=None):
@@ -189,7 +202,7 @@ def read_sources(path, measure=None):
     ---------
     path : str or Path
         A CSV with the columns REQUIRED and, without measure, MEASURED; the others of
-        COLUMNS may be missing. Relative paths start at the list's folder.
+        COLUMNS, and TOLD, may be missing. Relative paths start at the list's folder.
     measure : callable, optional
         Of absolute paths; returns a dict from those that can be used to the values of
         MEASURED. Default: what is listed is believed.
@@ -227,6 +240,7 @@ def read_sources(path, measure=None):
             licence=row.get("licence") or "",
             transcript=row.get("transcript") or "",
             name=row.get("name") or row["path"],
+            **{name: row.get(name) or "" for name in TOLD},
         )
         check(source, where)
         sources.append(source)

@@ -73,6 +73,12 @@ MEASURES = Measures(
     improvement="si_sdri",
     unit="dB",
     monitored="SI-SDR on the full mixtures, or SI-SDRi where that was monitored",
+    margin=0.1,
+    units={
+        "speakers": ("speaker1", "speaker2"),
+        "scene recordings": ("scene_recording",),
+    },
+    noted=("gender1", "gender2", "language1", "language2"),
 )
 MODELS = {
     "SPMamba": "SPMamba",

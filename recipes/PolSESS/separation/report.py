@@ -15,9 +15,7 @@ from recipekit.console import plain_errors
 EMBEDDED = "embedded_"  # of such a corpus' folder, as in hparams/
 
 
-def make_report(
-    folders, out, speakers=None, listen=None, data_folder=None, logged=False
-):
+def make_report(folders, out, listen=None, data_folder=None, logged=False):
     """Writes the report of what is found below some folders.
 
     Arguments
@@ -26,8 +24,6 @@ def make_report(
         With runs or studies in them, at any depth.
     out : str or Path
         Folder for report.html and CSVs.
-    speakers : str or Path, optional
-        CSV with the columns speaker and gender.
     listen : str or Path, optional
         Folder of a run to listen to.
     data_folder : str or Path, optional
@@ -53,8 +49,7 @@ def make_report(
     from reporting import failures, listening
     from reporting import logged as example
 
-    genders = failures.read_genders(speakers) if speakers else {}
-    sections = [lambda settings: failures.section(settings, genders)]
+    sections = [failures.section]
     if listen:
         run = read_run(Path(listen), RECIPE)
         sections.append(lambda settings: listening.section(run, data_folder))
@@ -81,7 +76,6 @@ def main(arguments):
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folders", nargs="+", help="of runs and studies")
     parser.add_argument("--out", required=True, help="folder to write to")
-    parser.add_argument("--speakers", help="CSV with the columns speaker, gender")
     parser.add_argument(
         "--listen",
         metavar="RUN",

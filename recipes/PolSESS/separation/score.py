@@ -186,7 +186,12 @@ def main(arguments=None):
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
     from recipe import MEASURES
-    from recipekit.scoring.summary import describe, format_table, write_scores
+    from recipekit.scoring.summary import (
+        count_units,
+        describe,
+        format_table,
+        write_scores,
+    )
 
     with worker_pool(options.workers) as pool:
         scored = pool.map(score_recording, items)
@@ -198,6 +203,7 @@ def main(arguments=None):
             "estimates": str(options.estimates),
             "mixtures": str(options.mixtures or "sums of the references"),
         },
+        "units": count_units(table, MEASURES),
         "scores": {"all": {"rows": len(table), **describe(table, MEASURES)}},
     }
     if options.out:

@@ -37,7 +37,7 @@ from scoring.scorer import Scorer, cores_for_scoring
 from scoring.si_sdr import improvable_si_sdr, pit_loss, pit_scores
 
 logger = get_logger(__name__)
-ROW_COLUMNS = MEASURES.describing[2:]  # of a test row, beside id and variant
+ROW_COLUMNS = MEASURES.columns[2:]  # of a test row, beside id and variant
 
 
 class Separation(RecipeBrain):
@@ -189,7 +189,7 @@ def test(brain, dataset):
             for result in brain.scores
         ]
         folder = Path(hparams.output_folder)
-        report = write_results(results, folder, MEASURES, hparams.seed, source)
+        report = write_results(results, folder, MEASURES, source)
         print(format_table(report, MEASURES))
         logger.info(f"Per-file scores: {folder / 'test_results.csv'}")
     return source

@@ -4,22 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_settings import ledger, seeds, studies
-from scipy import stats
 
-from recipekit.reporting.document import Folded, Panels, Picture, Table, Text
-from recipekit.reporting.importance import (
-    correlations,
-    fidelity_correlations,
-    importance,
-    importance_blocks,
-)
+from recipekit.reporting.document import Folded, Panels, Table, Text
 from recipekit.reporting.ledgers import (
     configuration_texts,
     find_ledgers,
     grids,
-    is_logarithmic,
     is_validation,
-    on_scale,
     read_ledger,
 )
 from recipekit.reporting.search_pictures import draw_keys, draw_progress
@@ -103,28 +94,6 @@ def test_wrong_ledger_is_refused_with_file_and_column(tmp_path, change, reason):
     frame = frame.reindex(columns=[*frame, *({"score"} - set(frame))])
     with pytest.raises(ValueError, match=f"ledger.csv.*{reason}"):
         read_ledger(written(tmp_path, frame))
-
-
-@pytest.mark.parametrize(
-    "values, expected",
-    [
-        (np.geomspace(3e-4, 2.8e-3, 30), True),
-        (np.linspace(0.5, 20, 30), False),
-        (np.linspace(0.3, 0.95, 30), False),
-        (np.geomspace(1, 4, 30), False),
-        (np.array([1e-4, 1e-3, 1e-2]), True),
-        (np.geomspace(1e-4, 1, 30) - 1e-4, False),
-    ],
-)
-def test_logarithmic_keys_are_recognised(values, expected):
-    assert is_logarithmic(pd.Series(values)) == expected
-    scaled = on_scale(pd.Series(values))
-    np.testing.assert_array_equal(scaled, np.log10(values) if expected else values)
-
-
-def test_texts_are_scaled_by_their_order():
-    scaled = on_scale(pd.Series(["sgd", np.nan, "adam", "sgd"], dtype=object))
-    np.testing.assert_array_equal(scaled, [1, np.nan, 0, 1])
 
 
 def test_validation_is_a_fixed_list_with_several_seeds():
@@ -250,130 +219,6 @@ def test_best_has_most_items_then_most_seeds_then_the_highest_mean():
     found = validations(progress(ledger(rows)))
     assert found["configuration"].tolist() == [f"lr 0.000{i}" for i in (1, 2, 3, 4)]
     assert found["best"].tolist() == [False, False, False, True]
-
-
-# --- importance
-
-
-def test_importance_is_the_share_of_the_variance(noise):
-    rows = search_rows(noise, 150, lambda a, b: 2 * a + b)
-    for row in rows:
-        row["hp.dummy"] = noise.uniform()
-        row["hp.optimizer"] = noise.choice(["adam", "sgd"])
-    r_squared, table = importance(progress(ledger(rows)))
-    table = table.set_index("key")
-    assert r_squared > 0.9
-    assert table["importance"]["lr"] == pytest.approx(0.8, abs=0.1)
-    assert table["importance"]["clip"] == pytest.approx(0.2, abs=0.1)
-    assert (table.loc[["lr", "clip"], "low"] > 0).all()
-    dummies = table.loc[["dummy", "optimizer"]]
-    assert (dummies["low"] <= 0).all() and (dummies["high"] < 0.05).all()
-
-
-def test_importance_of_texts(noise):
-    rows = search_rows(noise, 60, lambda a, b: 0.0)
-    for row in rows:
-        row["hp.optimizer"] = noise.choice(["adam", "rmsprop", "sgd"])
-        row["score"] = float(row["hp.optimizer"] == "rmsprop") + noise.normal(0, 0.1)
-    _, table = importance(progress(ledger(rows)))
-    assert table["key"].iloc[0] == "optimizer" and table["low"].iloc[0] > 0.2
-
-
-def test_importance_is_not_about_stages_and_fidelities(noise):
-    rows = [
-        *search_rows(noise, 40, lambda a, b: 100 + a, stage="low"),
-        *search_rows(noise, 40, lambda a, b: a, stage="high", train_items=400.0),
-        # Too few to be centred.
-        *search_rows(noise, 4, lambda a, b: 500 * b, stage="high", train_items=800.0),
-    ]
-    r_squared, table = importance(progress(ledger(rows)))
-    assert r_squared > 0.8 and table["key"].iloc[0] == "lr"
-
-
-def test_nothing_is_claimed_where_the_forest_explains_nothing(noise):
-    blind = search_rows(noise, 40, lambda a, b: noise.normal())
-    few = search_rows(noise, 10, lambda a, b: a, study="few")
-    blocks = importance_blocks(progress(ledger([*blind, *few])))
-    assert "one_stage: the forest explains nothing (R² = -" in words(blocks)
-    assert "few: too few trials (10)" in words(blocks)
-    assert not blocks_of(Picture, blocks)
-    names = [table.name for table in blocks_of(Table, blocks)]
-    assert names == ["search_correlations"]
-
-
-def test_repeated_trials_of_a_configuration_are_left_out_together(noise):
-    rows = search_rows(noise, 15, lambda a, b: noise.normal())
-    course = progress(ledger([dict(row) for row in rows for _ in range(5)]))
-    assert importance(course)[0] < 0
-
-
-# --- correlations
-
-
-def test_correlations_within_stage_and_fidelity(noise):
-    rows = [
-        *search_rows(noise, 40, lambda a, b: -a + noise.normal(0, 0.2)),
-        *search_rows(noise, 40, lambda a, b: 50 + a + noise.normal(0, 0.2), epochs=20),
-        *search_rows(noise, 9, lambda a, b: a, epochs=40),
-    ]
-    rows = [{k.replace("clip", "weight_decay"): v for k, v in r.items()} for r in rows]
-    course = progress(ledger(rows))
-    table = correlations(course, LOGGED.correlations)
-    table = table.set_index(["key", "epochs"])
-    assert len(table) == 4 and (table["trials"] == 40).all()
-    for epochs, sign in ((10, "high"), (20, "low")):
-        group = course[course["epochs"] == epochs]
-        lr = table.loc[("lr", epochs)]
-        expected = stats.spearmanr(group["hp.lr"], group["score"]).statistic
-        assert lr["spearman"] == pytest.approx(expected)
-        expected = np.corrcoef(np.log10(group["hp.lr"]), group["score"])[0, 1]
-        assert lr["pearson"] == pytest.approx(expected)
-        assert abs(lr[f"spearman_{sign}"]) > 0.5 and lr["excludes 0"] == "yes"
-        assert lr["logged"] == 0.12
-        dummy = table.loc[("weight_decay", epochs)]
-        assert dummy["spearman_low"] < 0 < dummy["spearman_high"]
-        assert dummy["excludes 0"] == "no" and dummy["logged"] == -0.27
-
-
-def test_bootstrap_interval_has_the_known_width(noise):
-    count = 200
-    rows = search_rows(noise, count, lambda a, b: a + noise.uniform())
-    table = correlations(progress(ledger(rows))).set_index("key")
-    lr = table.loc["lr"]
-    # Fisher's transform: its standard error is 1 / sqrt(n - 3).
-    width = np.arctanh(lr["pearson_high"]) - np.arctanh(lr["pearson_low"])
-    assert width == pytest.approx(2 * 1.96 / np.sqrt(count - 3), rel=0.25)
-
-
-def promoted(scores, **common):
-    return [{"hp.lr": 1e-3 * n, "score": s} | common for n, s in enumerate(scores, 1)]
-
-
-def test_fidelities_are_compared_by_the_configurations_they_share():
-    rows = [
-        *promoted(range(12), study="good"),
-        *promoted(np.arange(12) ** 2, study="good", train_items=np.nan, items=9),
-        *promoted(range(5), study="bad"),
-        *promoted([9, 8, 7], study="bad", epochs=20),
-        *promoted([1, 2], study="bad", epochs=40),
-    ]
-    table = fidelity_correlations(progress(ledger(rows))).set_index("study")
-    good, bad = table.loc["good"], table.loc["bad"]
-    assert good["low fidelity"] == "100 items, 10 epochs"
-    assert good["high fidelity"] == "all items, 10 epochs"
-    assert good["configurations"] == 12 and bad["configurations"] == 3
-    for name in ("spearman", "kendall"):
-        assert good[name] == pytest.approx(1) and bad[name] == pytest.approx(-1)
-    assert good["spearman_low"] == pytest.approx(1)
-    assert np.isnan(bad["spearman_low"])
-
-
-def test_fidelity_takes_the_mean_over_seeds():
-    rows = promoted([1, 2, 3])
-    for lr, scores in ((1e-3, [9, 1]), (2e-3, [4, 8]), (3e-3, [7, 7])):
-        rows += seeds("one_stage", scores, epochs=80, **{"hp.lr": lr})
-    table = fidelity_correlations(progress(ledger(rows)))
-    assert table["spearman"].tolist() == [pytest.approx(1)]
 
 
 # --- the whole section

@@ -103,25 +103,38 @@ def test_each_corpus_has_its_verdict():
 @pytest.mark.parametrize(
     "other, said",
     [
-        ([4.37, 4.30, 4.40], "significant"),
-        ([5.37, 5.30, 5.40], "significant"),
-        ([4.42, 4.80, 4.70], "cannot be told apart with 3 seeds: .* of each needed"),
+        ([4.37, 4.35, 4.45], "different"),
+        ([5.37, 5.35, 5.45], "different"),
+        ([4.42, 4.80, 4.70], "undecided with 3 seeds: .* of each needed"),
     ],
 )
-def test_seeds_are_compared_by_welch(other, said):
+def test_seeds_of_two_settings_are_compared_as_pairs(other, said):
     logged = [4.65, 4.62, 4.75]
-    variances = [np.var(scores, ddof=1) / 3 for scores in (logged, other)]
-    freedom = sum(variances) ** 2 / sum(v**2 / 2 for v in variances)
-    half = stats.t.ppf(0.975, freedom) * np.sqrt(sum(variances))
+    pair = [setting("a", logged), setting("b", other)]
+    theirs = stats.ttest_rel(logged, other)
+    low, high = theirs.confidence_interval()
     gap = np.mean(logged) - np.mean(other)
-    text = compare_seeds([setting("a", logged), setting("b", other)], "dB")
-    numbers = f"{gap:.2f} dB [{gap - half:.2f}, {gap + half:.2f}]".replace("-", "−")
+    numbers = f"{gap:.2f} % [{low:.2f}, {high:.2f}]".replace("-", "−")
+    text = compare_seeds(pair, pair, MEASURES)
     assert re.fullmatch(f"a − b = {re.escape(numbers)}, {said}.", text)
 
 
+def test_settings_that_are_not_ranked_tell_how_much_seeds_spread():
+    pair = [setting("a", [4.65, 4.62, 4.75]), setting("b", [4.45, 4.30, 4.63])]
+    more = [
+        setting("c", [4.05, 4.03, 4.16]),
+        setting("d", [4.15, 4.10, 4.24]),
+    ]
+    alone, sure = (
+        compare_seeds(pair, known, MEASURES) for known in (pair, pair + more)
+    )
+    assert "undecided" in alone and "different" in sure
+
+
 def test_one_seed_is_not_judged():
-    text = compare_seeds([setting("a", [1.0]), setting("b", [2.5, 2.7])], "")
-    assert text.startswith("a − b = −1.60: with one seed, ")
+    pair = [setting("a", [1.0]), setting("b", [2.5, 2.7])]
+    text = compare_seeds(pair, pair, MEASURES)
+    assert text.startswith("a − b = −1.60 %: with one seed, ")
     assert text.endswith("cannot be judged.")
 
 

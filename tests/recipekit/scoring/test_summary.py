@@ -13,12 +13,13 @@ def test_table_of_a_test(runs, capsys):
     print_table([str(runs / "fast1")], MEASURES)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["room", "n", "accuracy", "[95", "%", "CI]", "F1"]
-    assert [line.split("  ")[0].strip() for line in lines[2:-1]] == [
+    assert [line.split("  ")[0].strip() for line in lines[2:-2]] == [
         "quiet",
         "loud",
         "quiet+loud",
         "mean of rooms",
     ]
+    assert lines[-2] == "Intervals: over recordings (n = 40)"
     assert lines[-1] == "Corpus: digits"
 
 

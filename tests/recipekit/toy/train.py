@@ -131,7 +131,7 @@ def main(arguments):
         everything = list(range(len(test)))
         source = brain.test(brain.fixed_loader(test, everything, collate, "test"))
         rows = [{k: v for k, v in row.items() if k != "finite"} for row in brain.scores]
-        report = write_results(rows, folder, RECIPE.measures, hparams["seed"], source)
+        report = write_results(rows, folder, RECIPE.measures, source)
         print(format_table(report, RECIPE.measures))
 
 

@@ -19,7 +19,8 @@ from tiny_corpus import SPEECH, csv_path, layer_path, plant, read_rows, write_ro
 
 COLUMNS = (
     "ID,duration,sample_rate,mix,s1,s2,scene,event,ev_reverb,sp1_reverb,sp2_reverb,"
-    "indoor,scene_class,event_class,ssr,speaker1,speaker2"
+    "indoor,scene_class,event_class,ssr,speaker1,speaker2,scene_recording,"
+    "gender1,gender2,language1,language2"
 )
 
 

@@ -1,11 +1,11 @@
 """Provider `folder`: any folder of recordings with a manifest.
 
 The manifest is a CSV in that folder with the columns path, role (or kind), class,
-speaker (or speaker_id) and optionally language, source (or source_repo), transcript,
-licence (or license) and recording. Speakers and the original recordings of scenes and
-events are split disjointly over train, val and test. Files that share the stem up to
-the first dash count as parts of one original recording, unless the column recording
-says otherwise.
+speaker (or speaker_id) and optionally gender, language, source (or source_repo),
+transcript, licence (or license) and recording. Speakers and the original recordings of
+scenes and events are split disjointly over train, val and test. Files that share the
+stem up to the first dash count as parts of one original recording, unless the column
+recording says otherwise.
 """
 
 import logging
@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from corpus.scan import check_rejected, read_headers
-from corpus.sources import MEASURED, SUBSETS, Source, check
+from corpus.sources import MEASURED, SUBSETS, TOLD, Source, check
 from recipekit.files import keyed
 from recipekit.files.csvs import read_rows
 
@@ -28,7 +28,10 @@ ALIASES = {
 }
 logger = logging.getLogger(__name__)
 
-COPIED = ("path", "role", "speaker", "source", "transcript", "licence", "recording")
+COPIED = (
+    *("path", "role", "speaker", "source", "transcript", "licence", "recording"),
+    *TOLD,
+)
 
 
 def make_sources(
@@ -143,7 +146,7 @@ def _read_row(row, where, treat):
     fields["class_"] = ",".join(treat.get(name, name) for name in _classes(row))
     stem = Path(fields["path"]).stem
     if fields["role"] == "speech":
-        kind = (fields["source"], cell("language"))
+        kind = (fields["source"], fields["language"])
         return fields, "speech", kind, fields["speaker"] or fields["path"]
     # One original recording may hold scenes and events; it still must not be split.
     fields["recording"] = fields["recording"] or stem.split("-")[0]

@@ -44,7 +44,7 @@ def read_manifest(path, data_folder, items=None):
     table = load_data_csv(str(path), {"data_root": str(data_folder)})
     columns = [*next(iter(table.values()), ())]
     remedy = "The manifest is of an older version. Prepare the corpus again"
-    check_columns(path, columns, ["sample_rate"], remedy)
+    check_columns(path, columns, ["scene_recording"], remedy)
     rows = [
         {"id": row_id, **row, "indoor": row["indoor"] == "True"}
         for row_id, row in table.items()

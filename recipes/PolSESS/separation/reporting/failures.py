@@ -4,36 +4,30 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from recipe import MEASURES
-from recipekit.files.csvs import read_table
 from recipekit.reporting.document import Picture, Section, Table, Text
 from recipekit.scoring import statistics
-from recipekit.scoring.summary import TEST_AGAIN
+from recipekit.scoring.summary import count_units, estimate_mean
 
 FACTORS = {  # column -> its title
     "variant": "variant",
     "ssr": "SSR (dB, speaker 1 over speaker 2)",
     "scene_class": "scene class",
     "event_class": "event class",
-    "gender": "speakers' gender",
+    "gender": "speakers' genders",
+    "language": "speakers' languages",
 }
 FEWEST = 5  # recordings behind a point of the picture; the tables show all
 MOST = 12  # points of a panel, the lowest
+WIDTH = 2.0  # dB on either side of the points, at least
 
 
-def section(settings, genders):
-    """Returns the section, or None if nothing was tested.
-
-    Arguments
-    ---------
-    settings : list of Setting
-    genders : dict
-        Speaker -> gender, where known.
-    """
+def section(settings):
+    """Returns the section on a list of Setting, or None if nothing was tested."""
     chosen = {}
     for setting in settings:
         if not setting.tested:
             continue
-        rows = scored(setting, genders)
+        rows = scored(setting)
         level = rows.loc[rows["variant"].isin(MEASURES.whole), "si_sdri"].mean()
         key = setting.model, setting.runs[0].settings["corpus"]
         if key not in chosen or level > chosen[key][0]:
@@ -48,14 +42,15 @@ def section(settings, genders):
         )
         if len(table):
             tables[factor] = table.reset_index("setting")
+    kinds = " and ".join(MEASURES.units)
     blocks = (
         Text(
             "SI-SDRi in dB of the best setting of each model on each corpus, averaged "
             "over its seeds: by variant, and by the rest on the full mixtures "
-            f"({MEASURES.whole_name}). Intervals are over recordings (95 %, "
-            f"percentiles of {statistics.RESAMPLES} bootstrap samples); those of few "
-            "recordings are too narrow. The picture shows groups of at least "
-            f"{FEWEST} recordings, of classes the {MOST} worst."
+            f"({MEASURES.whole_name}). Intervals (95 %, Student's t) are over {kinds} "
+            f"where a test names them, else over recordings; below "
+            f"{statistics.FEW_UNITS} of a kind they are rough. The picture shows "
+            f"groups of at least {FEWEST} recordings, of classes the {MOST} worst."
         ),
         Picture("failures", "SI-SDRi by what is in the recording", draw(tables)),
         *(
@@ -66,34 +61,20 @@ def section(settings, genders):
     return Section("failures", "Where it fails", blocks)
 
 
-def read_genders(path):
-    """Returns the gender of each speaker that a CSV names, a dict."""
-    columns = ("speaker", "gender")
-    remedy = "Give a CSV with a row for each speaker"
-    table = read_table(path, columns, remedy, only=True, dtype=str).dropna()
-    return dict(zip(table["speaker"], table["gender"], strict=True))
-
-
-def scored(setting, genders):
+def scored(setting):
     """Returns the mean SI-SDRi over seeds of each recording and variant.
 
-    The column ``gender`` says whether both speakers have the same one, where the run's
-    manifest names speakers whose gender is known.
+    The columns ``gender`` and ``language`` have those of both speakers, in the order of
+    the alphabet, where both are known.
     """
     rows = pd.concat(setting.tested)
-    rows = rows.groupby(list(MEASURES.describing), as_index=False)["si_sdri"].mean()
-    manifests = [run.folder / "save" / "test.csv" for run in setting.runs]
-    manifest = next((path for path in manifests if path.is_file()), None)
-    if not genders or manifest is None:
-        return rows.assign(gender=None)
-    columns = ("ID", "speaker1", "speaker2")
-    speakers = read_table(manifest, columns, TEST_AGAIN, only=True, dtype=str)
-    speakers = speakers.set_index("ID")
-    first, second = (
-        rows["id"].map(speakers[name]).map(genders) for name in ("speaker1", "speaker2")
-    )
-    same = (first == second).map({True: "same", False: "different"})
-    return rows.assign(gender=same.where(first.notna() & second.notna()))
+    columns = [name for name in MEASURES.columns if name in rows]
+    scores = rows.groupby(columns, as_index=False, dropna=False)["si_sdri"].mean()
+    for name in ("gender", "language"):
+        both = scores.reindex(columns=[f"{name}1", f"{name}2"]).dropna().astype(str)
+        pairs = [" + ".join(sorted(pair)) for pair in both.to_numpy()]
+        scores[name] = pd.Series(pairs, both.index, dtype=object)
+    return scores
 
 
 def grouped(rows, factor):
@@ -105,10 +86,10 @@ def grouped(rows, factor):
         rows = rows[rows["variant"].isin(MEASURES.whole)]
     groups = []
     for value, group in rows.dropna(subset=[factor, "si_sdri"]).groupby(factor):
-        scores = group["si_sdri"].to_numpy()
-        low, high = statistics.bootstrap_interval(scores)
-        row = {factor: value, "recordings": len(scores), "SI-SDRi": scores.mean()}
-        groups.append(row | {"low": low, "high": high})
+        estimate = estimate_mean(group, "si_sdri", MEASURES)
+        low, high = estimate.interval
+        row = {factor: value, "recordings": len(group), **count_units(group, MEASURES)}
+        groups.append(row | {"SI-SDRi": estimate.value, "low": low, "high": high})
     if factor == "variant":
         groups.sort(key=lambda row: MEASURES.conditions.index(row["variant"]))
     elif factor != "ssr":
@@ -143,6 +124,11 @@ def draw(tables):
                 part["SI-SDRi"], places, xerr=reach, fmt="o", ms=4, lw=1, label=label
             )
         axes.set(title=f"by {FACTORS[factor]}", xlabel="SI-SDRi (dB)")
+        shown = table.loc[table[factor].isin(values), "SI-SDRi"]
+        around = max(
+            shown.max() - shown.min(), WIDTH
+        )  # intervals of two may be endless
+        axes.set_xlim(shown.min() - around, shown.max() + around)
         axes.set_yticks(range(len(values)), values, fontsize=8)
         axes.invert_yaxis()
         axes.grid(alpha=0.3, axis="x")

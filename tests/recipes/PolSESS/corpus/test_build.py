@@ -471,6 +471,33 @@ def test_provenance_says_who_from_where_and_how_loud(corpus, rows, sources):
         assert cells["SNR"] == pytest.approx(20 * np.log10(speech / noise), abs=0.05)
 
 
+def test_genders_and_languages_reach_the_manifest(corpus, sources, tmp_path):
+    """Where the sources know them; else nothing of the corpus changes."""
+    genders = {f"s{number}": "fm"[number % 2] for number in range(9)}
+    told = [
+        replace(source, gender=genders[source.speaker], language="pl")
+        if source.role == "speech"
+        else source
+        for source in sources
+    ]
+    build_corpus(tmp_path / "tiny", told, SETTINGS, workers=1, progress=False)
+    changed = files(tmp_path / "tiny")
+    for name, content in files(corpus).items():
+        same = name.endswith((".wav", "_final.csv", "levels.png", "rejected.csv"))
+        assert (changed.pop(name) == content) == same, name
+    assert not changed
+    prepare_polsess(tmp_path / "tiny", tmp_path / "manifests")
+    rows = read_manifest(tmp_path / "manifests" / "train.csv", tmp_path / "tiny")
+    assert len(rows) == SETTINGS.rows[0]
+    for row in rows:
+        for who in "12":
+            assert row[f"gender{who}"] == genders[row[f"speaker{who}"]]
+            assert row[f"language{who}"] == "pl"
+        assert row["scene_recording"].rstrip("0123456789") == row["scene_class"]
+    with pytest.raises(ValueError, match="sources"):
+        build_corpus(tmp_path / "tiny", sources, SETTINGS, workers=1, progress=False)
+
+
 def test_card_counts_what_the_corpus_holds(corpus, rows):
     card = (corpus / "README.md").read_text(encoding="utf-8")
     told = pd.read_csv(corpus / "train" / "corpus_tiny_train_provenance.csv")

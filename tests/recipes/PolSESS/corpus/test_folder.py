@@ -180,6 +180,29 @@ def test_source_list_comes_back_as_written(folder, tmp_path):
         read_sources(tmp_path / "sources.csv")
 
 
+def test_genders_and_languages_are_listed_where_some_are_known(folder, tmp_path):
+    write_sources(tmp_path / "none.csv", make_sources(folder))
+    header = (tmp_path / "none.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header.endswith(",transcript,name")
+    row = next(n for n, s in enumerate(read_manifest(folder)) if s["speaker"] == "s0")
+    rows = [
+        cells | {"gender": "f" * (number == row), "language": ""}
+        for number, cells in enumerate(read_manifest(folder))
+    ]
+    with open(folder / "told.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    sources = make_sources(folder, manifest="told.csv")
+    assert {s.path: s.gender for s in sources if s.gender} == {
+        (folder / rows[row]["path"]).as_posix(): "f"
+    }
+    write_sources(tmp_path / "told.csv", sources)
+    header = (tmp_path / "told.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header.endswith(",transcript,name,gender,language")
+    assert read_sources(tmp_path / "told.csv") == sources
+
+
 def test_a_file_in_two_lines_is_an_error_and_unnamed_speakers_are_warned_of(
     folder, tmp_path, caplog
 ):

@@ -66,7 +66,7 @@ def write_run(folder, seed, score, gain=None, model="dprnn", corpus="real", **ch
     if gain:
         table = results(gain, corpus)
         table.to_csv(folder / "test_results.csv", index=False)
-        scores = summarise(table, MEASURES, 0, 2)
+        scores = summarise(table, MEASURES)
         summary = {"provenance": {"seconds": 1800}, "scores": scores}
         (folder / "summary.json").write_text(json.dumps(summary))
     return folder

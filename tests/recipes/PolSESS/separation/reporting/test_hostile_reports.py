@@ -89,12 +89,6 @@ REPORTS = [
         ["none"],
         [*OUT, "--listen", "none", "--data_folder", "results"],
     ),
-    Wrong("no speakers", ["none.csv"], [*OUT, "--speakers", "none.csv"]),
-    Wrong(
-        "speakers without gender",
-        ["ledger.csv: lacks the columns speaker, gender"],
-        [*OUT, "--speakers", "results/" + LEDGER],
-    ),
     Wrong("empty ledger", [LEDGER], OUT, change(LEDGER, lambda text: b"")),
     Wrong("ledger with NUL", [LEDGER, "NUL"], OUT, change(LEDGER, lambda t: t + b"\0")),
     Wrong(

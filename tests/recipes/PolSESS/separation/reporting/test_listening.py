@@ -36,8 +36,8 @@ def tested_run(tmp_path_factory):
         estimates = separator.separate_batch(batch.mixtures).mT
         (row,) = batch.rows
         (scores,) = score(batch.mixtures, estimates, batch.targets, 8000)
-        rows.append({name: row[name] for name in MEASURES.describing} | scores)
-    write_results(rows, run, MEASURES, 1, {"seconds": 60})
+        rows.append({name: row[name] for name in MEASURES.columns} | scores)
+    write_results(rows, run, MEASURES, {"seconds": 60})
     return run, corpus
 
 

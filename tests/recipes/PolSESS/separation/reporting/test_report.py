@@ -176,10 +176,10 @@ def test_comparison_finds_the_planted_difference_only(study):
     (test_set,) = comparison.find_test_sets(read([study])[0], MEASURES)
     for scores in test_set.scores.values():
         assert scores.shape == (3, 60)  # seeds, full mixtures
-    sentences = [*comparison.compare_settings(test_set.scores, "dB")["in words"]]
-    assert sum(text.endswith("significant") for text in sentences) == 2
-    same = [text for text in sentences if "told apart" in text]
-    assert len(same) == 1 and "lr 0.00125" not in same[0]
+    table = comparison.compare_settings(test_set, MEASURES)
+    assert (table["judgement"] == comparison.DIFFERENT).sum() == 2
+    (same,) = table.loc[table["judgement"] != comparison.DIFFERENT, "in words"]
+    assert "lr 0.00125" not in same
 
 
 def test_recordings_of_other_corpora_with_the_same_names_are_not_compared(tmp_path):

@@ -8,9 +8,16 @@ import pandas as pd
 import pytest
 import torch
 from pystoi import stoi
+from scipy import stats
 
 from recipe import MEASURES
-from recipekit.scoring.summary import format_table, summarise, write_results
+from recipekit.scoring.summary import (
+    count_units,
+    format_table,
+    over,
+    summarise,
+    write_results,
+)
 from scoring import scorer as scorer_module
 from scoring.scorer import Scorer, score
 from scoring.si_sdr import pit_scores
@@ -204,17 +211,38 @@ def scored(variant, values, **others):
     return pd.DataFrame({"id": range(len(values)), "variant": variant, **columns})
 
 
-def test_interval_of_a_normal_sample():
-    """Mean and interval are near mean ± 1.96 standard errors; the seed decides."""
-    values = np.random.default_rng(0).normal(5, 2, 400)
+def test_interval_of_recordings_alone_is_students():
+    values = np.random.default_rng(0).normal(5, 2, 20)
+    found = summarise(scored("SER", values), MEASURES)["SER"]["si_sdri"]
+    expected = stats.ttest_1samp(values, 0).confidence_interval()
+    assert found["mean"] == pytest.approx(values.mean())
+    assert (found["low"], found["high"]) == pytest.approx(tuple(expected))
+    one = summarise(scored("SER", values[:1]), MEASURES)["SER"]["si_sdri"]
+    assert one == {"mean": values[0], "low": None, "high": None, "missing": 0}
+
+
+def test_interval_over_speakers_and_scenes():
+    """Speakers are known of both places, or the interval is over what is known."""
+    generator = np.random.default_rng(0)
+    first, second = generator.integers(6, size=(2, 60))
+    effects = generator.normal(0, 2, 7)
+    values = effects[first] + effects[6 - second] + generator.normal(0, 1, 60)
     rows = scored("SER", values)
-    result = summarise(rows, MEASURES)["SER"]["si_sdri"]
-    error = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
-    assert result["mean"] == pytest.approx(values.mean())
-    assert values.mean() - result["low"] == pytest.approx(error, rel=0.15)
-    assert result["high"] - values.mean() == pytest.approx(error, rel=0.15)
-    assert summarise(rows, MEASURES)["SER"]["si_sdri"] == result
-    assert summarise(rows, MEASURES, seed=1)["SER"]["si_sdri"] != result
+    alone = summarise(rows, MEASURES)["SER"]["si_sdr"]
+    rows = rows.assign(speaker1=first, speaker2=6 - second, scene_recording="")
+    assert count_units(rows, MEASURES) == {"speakers": 7}
+    known = summarise(rows, MEASURES)["SER"]["si_sdr"]
+    assert known["mean"] == alone["mean"]
+    assert known["high"] - known["low"] > 1.5 * (alone["high"] - alone["low"])
+    rows["scene_recording"] = [f"scene{number // 2}" for number in range(60)]
+    counts = {"speakers": 7, "scene recordings": 30}
+    assert count_units(rows, MEASURES) == counts
+    assert over(counts) == "speakers (n = 7: few) and scene recordings (n = 30)"
+    rows.loc[3, "speaker2"] = None
+    assert count_units(rows, MEASURES) == {"scene recordings": 30}
+    rows.loc[5, "scene_recording"] = ""
+    assert count_units(rows, MEASURES) == {"recordings": 60}
+    assert summarise(rows, MEASURES)["SER"]["si_sdr"] == alone
 
 
 def test_groups_and_missing_values():
@@ -276,6 +304,11 @@ def result_rows():
             "ssr": -3,
             "scene_class": "park, in town",
             "event_class": "Dog",
+            "speaker1": "ann",
+            "speaker2": "bob",
+            "scene_recording": "park7",
+            "gender1": "f",
+            **dict.fromkeys(("gender2", "language1", "language2"), ""),
             **scores,
             "pesq": np.nan,
             "si_sdr_1": 1.0,
@@ -289,15 +322,18 @@ def test_written_files(tmp_path):
     """The CSV is sorted, complete and enough to give the summary again."""
     folder = tmp_path / "results"
     written = write_results(
-        result_rows(), folder, MEASURES, 7, {"epoch": 3, "scene": "łąka"}
+        result_rows(), folder, MEASURES, {"epoch": 3, "scene": "łąka"}
     )
     lines = (folder / "test_results.csv").read_text(encoding="utf-8").splitlines()
+    described = '-3,"park, in town",Dog,ann,bob,park7,f,,,'
+    scores = "1.2346,2.5000,3.0000,0.7124,,1.0000,1.4691"
     assert lines == [
-        "id,variant,indoor,ssr,scene_class,event_class,"
+        "id,variant,indoor,ssr,scene_class,event_class,speaker1,speaker2,"
+        "scene_recording,gender1,gender2,language1,language2,"
         "si_sdr,si_sdri,sdri,stoi,pesq,si_sdr_1,si_sdr_2",
-        'a,SE,False,-3,"park, in town",Dog,1.2346,2.5000,3.0000,0.7124,,1.0000,1.4691',
-        'a,C,False,-3,"park, in town",Dog,1.2346,2.5000,3.0000,0.7124,,1.0000,1.4691',
-        'b,SER,True,-3,"park, in town",Dog,1.2346,2.5000,3.0000,0.7124,,1.0000,1.4691',
+        f"a,SE,False,{described},{scores}",
+        f"a,C,False,{described},{scores}",
+        f"b,SER,True,{described},{scores}",
     ]
     report = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     assert (
@@ -305,9 +341,8 @@ def test_written_files(tmp_path):
         == written
         == {
             "provenance": {"epoch": 3, "scene": "łąka"},
-            "scores": summarise(
-                pd.read_csv(folder / "test_results.csv"), MEASURES, seed=7
-            ),
+            "units": {"speakers": 2, "scene recordings": 1},
+            "scores": summarise(pd.read_csv(folder / "test_results.csv"), MEASURES),
         }
     )
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -316,16 +351,22 @@ def test_written_files(tmp_path):
     ]
 
 
+def report_on(rows):
+    """Returns the report on rows, as it is written."""
+    scores, units = summarise(rows, MEASURES), count_units(rows, MEASURES)
+    return {"provenance": {"corpus": "noise"}, "units": units, "scores": scores}
+
+
 def test_table_says_how_many_rows_have_a_score():
     rows = scored("SER", [2.0, np.nan, 4.0])
-    report = {"provenance": {"corpus": "noise"}, "scores": summarise(rows, MEASURES)}
+    report = report_on(rows)
     assert "  2 of 3  " in format_table(report, MEASURES).splitlines()[2]
 
 
 def test_no_rows_is_an_error(tmp_path):
     """Nothing scored is an error that says where to look, and writes nothing."""
     with pytest.raises(ValueError, match="test manifest"):
-        write_results([], tmp_path, MEASURES, 0, {})
+        write_results([], tmp_path, MEASURES, {})
     assert not list(tmp_path.iterdir())
 
 
@@ -334,13 +375,13 @@ def test_table():
     rows = pd.concat(
         [scored(v, [2.0, 2.0], stoi=0.5, pesq=np.nan) for v in ("SER", "C")]
     )
-    report = {"provenance": {"corpus": "noise"}, "scores": summarise(rows, MEASURES)}
-    assert format_table(report, MEASURES).splitlines() == [
+    assert format_table(report_on(rows), MEASURES).splitlines() == [
         "variant           n   SI-SDR [95 % CI]  SI-SDRi [95 % CI]  SDRi   STOI  PESQ",
         "----------------  -  -----------------  -----------------  ----  -----  ----",
         "SER               2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     -",
         "C                 2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     -",
         "SER+SE            2  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     -",
         "mean of variants  4  2.00 [2.00, 2.00]  2.00 [2.00, 2.00]  2.00  0.500     -",
+        "Intervals: over recordings (n = 2: few)",
         "Corpus: noise",
     ]
