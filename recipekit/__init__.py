@@ -8,4 +8,4 @@ runs and studies. All of them use ``files`` and ``console``. No folder imports o
 comes later in this list: files, scoring, training, studies, reporting.
 """
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"

@@ -7,5 +7,5 @@ How a report flows: ``report`` finds the ledgers of studies (``ledgers``) and th
 ``search_pictures``, ``importance`` what explains their scores, ``comparison`` tests the
 differences of settings, and ``provenance`` says where all comes from. Each returns a
 section of a ``document``, which ``page`` writes. ``learning_curve`` also draws for runs
-while they train.
+while they train, and ``replays`` is the command that repeats studies on a table.
 """
