@@ -231,8 +231,8 @@ def overview(settings, studies, measures):
 
 def _place(name):
     """Returns where a column of the overview belongs."""
-    first, last = ["setting", "differs in", "corpus"], ["seeds", "examples", "hours"]
-    order = [*first, "test", "validation", *last, "record"]
+    told = ["seeds", "examples", "hours", "differs in", "record"]
+    order = ["setting", "corpus", "test", "validation", *told]
     return order.index(name if name in order else name.split()[0])
 
 
