@@ -8,6 +8,15 @@ from pathlib import Path
 LOCK = ".lock"
 
 
+def is_held(folder):
+    """Returns whether another process holds a folder."""
+    try:
+        with hold(folder):
+            return False
+    except RuntimeError:
+        return True
+
+
 @contextmanager
 def hold(folder, wait=False, name=LOCK):
     """Holds a folder for the duration of a ``with`` block.

@@ -240,9 +240,8 @@ class Storage:
             print(f"{stage.name}: another worker has taken over trial {trial.id}")
 
     def give_back(self, stage, trial):
-        """Leaves a trial to be taken up again."""
-        if trial.id in self._hearts:
-            self._hearts.pop(trial.id).stop({"status": WAITING})
+        """Leaves a trial to be taken up again; returns whether it was this worker's."""
+        return self._hearts.pop(trial.id).stop({"status": WAITING})
 
     def _give_back_lost(self, stage):
         """Leaves trials to be taken up again whose workers give no sign of life."""

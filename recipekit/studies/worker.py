@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import contextmanager
 
+from recipekit.files.locks import is_held
 from recipekit.studies.ledger import write_ledger
 from recipekit.studies.storage import Storage
 from recipekit.studies.trial import (
@@ -90,9 +91,15 @@ def _work_once(study, storage, finished):
     """Runs a trial of the first stage that has one; returns whether there was one."""
     for stage in _open_stages(study, finished):
         trial = storage.reserve(stage)
-        if trial is not None:
-            _run(study, storage, stage, trial)
-            return True
+        if trial is None:
+            continue
+        if is_held(study.run_folder(stage, trial.params)):
+            # Of a worker that only seemed lost, as after a suspended machine: its
+            # script is still at it, and what that comes to is there to be taken up.
+            storage.give_back(stage, trial)
+            return False
+        _run(study, storage, stage, trial)
+        return True
     return False
 
 
@@ -112,9 +119,11 @@ def _run(study, storage, stage, trial):
             )
         if stage.runs and stage.runs["test"] and not _failure(results):
             _test([*command, "--test_only"], folder)
-    except BaseException:  # the trial is taken up again, whatever it was
-        storage.give_back(stage, trial)
-        raise
+    except BaseException as error:  # the trial is taken up again, whatever it was
+        ours = storage.give_back(stage, trial)
+        if ours or not isinstance(error, Exception):
+            raise
+        return _tell(stage, params, f"another worker has taken it over ({error})")
     results.append(result("worker_seconds", round(time.monotonic() - began, 1)))
     storage.observe(stage, trial, results)
     write_ledger(study, storage)

@@ -184,7 +184,7 @@ def kill_at_calls(folder, expected, numbers, workers):
             finish(study, 1)
             for process in others:
                 process.join()
-                assert process.exitcode == 0
+                assert process.exitcode == 0, Path("worker.txt").read_text()[-3000:]
             found = outcome(study)
             assert found == expected, (number, after, workers, found, expected)
     return hit
@@ -237,7 +237,10 @@ def main():
                 numbers = range(1, number + 1, options.every)
                 hit = kill_at_calls(folder / "calls", expected, numbers, workers)
                 total += hit
-                print(f"{workers} workers: {hit} kills at calls, 0 differences")
+                print(
+                    f"{workers} workers: {hit} kills at calls, 0 differences",
+                    flush=True,
+                )
             database = options.mongod and f"mongodb://{options.mongod}/chaos"
             rounds = -(-options.kills // 3 // len(options.workers))
             hit = kill_at_random(

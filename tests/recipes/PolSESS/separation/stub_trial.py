@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from recipekit.files.locks import hold
 from recipekit.studies import trial
 
 
@@ -34,6 +35,12 @@ def main(arguments):
     names = [name.removeprefix("--") for name in arguments[1::2]]
     given = dict(zip(names, arguments[2::2], strict=True))
     folder = Path(given["output_folder"])
+    with hold(folder):  # as train.py
+        train(given, folder)
+
+
+def train(given, folder):
+    """Trains the epochs that are left, and reports."""
     done = folder / "epochs.txt"
     done.touch()
     began = len(done.read_text().splitlines())

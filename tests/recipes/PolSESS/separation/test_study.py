@@ -19,6 +19,8 @@ from tiny_run import SEPARATION, environment
 
 pytest.importorskip("orion.core", reason="the extra [hpo] is not installed")
 
+from recipekit.studies.proposals import next_params  # noqa: E402
+
 SEARCH = {
     "name": "search",
     "settings": {"N_epochs": 1},
@@ -494,8 +496,39 @@ def test_a_clock_that_is_ahead_takes_no_trial_from_a_living_worker(folder, monke
     first.observe(stage, held, [{"name": "objective", "value": 1.0}])
     (trial,) = [t for t in first.trials(stage) if t.id == held.id]
     assert trial.status == "running"  # the other worker's result is the one to come
-    for trial in (held, *ours):
-        second.give_back(stage, trial)
+    assert all(second.give_back(stage, trial) for trial in (held, *ours))
+
+
+def test_a_script_that_is_still_running_is_waited_for(folder, monkeypatch):
+    from recipe import RECIPE
+    from recipekit.studies.study_file import read_study
+
+    write_study(folder, {**SEARCH, "search": {**SEARCH["search"], "trials": 1}})
+    monkeypatch.chdir(folder)
+    study = read_study("s.yaml", RECIPE)
+    (stage,) = study.stages
+    params = next_params(
+        stage, stage.search["space"], [], [], (study.name, stage.origin)
+    )
+    code = "import sys; from recipekit.files.locks import hold\n"
+    code += "with hold(sys.argv[1]): print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, study.run_folder(stage, params)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment(), **pipes) as other:
+        other.stdout.readline()
+        process = start(folder)
+        database = folder / "results" / "s" / "orion.json"
+        while not (database.is_file() and '"owner": "' in database.read_text()):
+            time.sleep(0.1)
+        time.sleep(1)
+        assert process.poll() is None and not ledger_is_there(folder)
+        other.stdin.close()
+    finish(process)
+    assert_all_completed_once(ledger(folder))
+
+
+def ledger_is_there(folder):
+    return (folder / "results" / "s" / "ledger.csv").exists()
 
 
 def test_finished_study_refuses_other_recordings(folder):
