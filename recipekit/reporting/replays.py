@@ -135,9 +135,10 @@ def draw(table, unsearched, unit):
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for number, (name, rows) in enumerate(table.groupby("strategy", sort=False)):
+        # A few searches that end elsewhere may move the mean out of the range.
         reach = [
-            rows["score"] - rows["score low"],
-            rows["score high"] - rows["score"],
+            (rows["score"] - rows["score low"]).clip(lower=0),
+            (rows["score high"] - rows["score"]).clip(lower=0),
         ]
         axes.errorbar(
             *(rows["examples"], rows["score"], reach),

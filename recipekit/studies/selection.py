@@ -126,8 +126,16 @@ def _best(wanted, before):
 
 
 def key_of(params):
-    """Returns what the params of trials of one configuration have in common (str)."""
-    return repr(sorted((k, v) for k, v in params.items() if k not in REPEATED))
+    """Returns what the params of trials of one configuration have in common (str).
+
+    Numbers that are equal are one value, be they written as 3 or as 3.0.
+    """
+    kept = ((k, v) for k, v in params.items() if k not in REPEATED)
+    return repr(sorted((k, float(v) if _is_number(v) else v) for k, v in kept))
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def configurations(trials):

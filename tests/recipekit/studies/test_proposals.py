@@ -143,6 +143,12 @@ def test_known_points_come_first():
     assert [t.params for t in known[1:]] == [t.params for t in alone]
 
 
+def test_numbers_that_are_equal_are_one_configuration():
+    assert key_of({"a": 3, "b": 2, "seed": 1}) == key_of({"b": 2.0, "a": 3.0})
+    assert key_of({"a": True}) != key_of({"a": 1})
+    assert key_of({"a": "1"}) != key_of({"a": 1})
+
+
 def bowl(params):
     """A loss with its optimum at lr 2e-3, clip 3, patience 2, name b."""
     return (

@@ -144,9 +144,9 @@ def test_recordings_of_different_lengths_are_named(rows, tmp_path):
 
 
 def test_manifest_of_an_older_version_is_refused(manifest, corpus, tmp_path):
-    table = pd.read_csv(manifest, dtype=str).drop(columns="sample_rate")
+    table = pd.read_csv(manifest, dtype=str).drop(columns="scene_recording")
     table.to_csv(tmp_path / "train.csv", index=False)
     with pytest.raises(
-        ValueError, match="train.csv: lacks the columns sample_rate; .*older"
+        ValueError, match="train.csv: lacks the columns scene_recording; .*older"
     ):
         read_manifest(tmp_path / "train.csv", corpus)
