@@ -20,48 +20,41 @@ RANGE = (5, 95)  # percent of the searches, between which most of them end
 SINGLE = 1.0  # the budget of the study as it is
 
 
-def outcome(validated, search_seed):
+def outcome(validated):
     """Returns what a replayed study came to.
 
     Arguments
     ---------
     validated : list of Trial
         Of its last stage: some configurations with several seeds.
-    search_seed : int
-        That it had searched with.
 
     Returns
     -------
-    score : float
-        Mean over seeds of the best configuration.
-    fresh : float
-        That over the other seeds: choosing a configuration by a seed makes its score
-        of this seed too high.
+    float
+        Mean over seeds of the best configuration: a little too high, since these seeds
+        have chosen it.
     """
     found = {}
     for trial in validated:
         found.setdefault(key_of(trial.params), []).append(trial)
-    best = max(found.values(), key=lambda trials: np.mean([t.score for t in trials]))
-    fresh = [t.score for t in best if t.params["seed"] != search_seed]
-    return float(np.mean([t.score for t in best])), float(np.mean(fresh))
+    return max(float(np.mean([t.score for t in trials])) for trials in found.values())
 
 
-def repeat(study, curves, defaults, times, search_seed):
+def repeat(study, curves, defaults, times):
     """Replays a study with other draws, again and again.
 
     Returns
     -------
     pandas.DataFrame
-        A row each: examples, trials, score and fresh.
+        A row each: examples, trials and score.
     """
     rows = []
     for number in progress_bar(range(times), study.name):
         stages, cost = replay(study, curves, defaults, ("replay", number))
         *_, validated = stages.values()
-        score, fresh = outcome(validated, search_seed)
         count = sum(len(trials) for trials in stages.values())
-        rows.append((cost, count, score, fresh))
-    return pd.DataFrame(rows, columns=["examples", "trials", "score", "fresh"])
+        rows.append((cost, count, outcome(validated)))
+    return pd.DataFrame(rows, columns=["examples", "trials", "score"])
 
 
 def summary(found, reference):
@@ -83,7 +76,6 @@ def summary(found, reference):
         gaps = (table["score"] - whole["score"].to_numpy()).to_numpy()
         for title, values in (
             ("score", table["score"]),
-            ("fresh", table["fresh"]),
             (f"minus {reference}", gaps),
         ):
             low, high = np.percentile(values, RANGE)
@@ -197,27 +189,27 @@ def main(arguments, recipe):
         table = collect(options.runs, options.keys, options.out)
         print(f"{options.out}: {len(table)} runs")
         return
-    if SINGLE not in options.budgets:
-        parser.error("--budgets: 1 must be among them")
+    if SINGLE not in options.budgets or options.times < 1:
+        parser.error("expected 1 among the --budgets, and --times of 1 or more")
+    if options.reference not in (None, *(path.stem for path in options.studies)):
+        parser.error(f"--reference {options.reference}: not one of the studies")
     _replay(options, recipe)
 
 
 def _replay(options, recipe):
     curves, keys = Curves.read(options.table), Keys(recipe)
     scale = yaml.safe_load(options.scale.read_text(encoding="utf-8"))
-    found, studies = {}, {}
+    found, studies, defaults = {}, {}, {}
     for path in options.studies:
         for budget in options.budgets:
             smaller = {**scale, "name": options.scale.stem}
             smaller["trials"] = scale.get("trials", 1) * budget
             study = read_study(path, recipe, smaller)
-            hparams = {Path(stage.hparams) for stage in study.stages}
-            defaults = {
-                str(p): keys.plain_values(p, keys.read_text(p)) for p in hparams
-            }
-            seed = study.stages[0].settings.get("seed")
+            for hparams in {Path(stage.hparams) for stage in study.stages}:
+                values = keys.plain_values(hparams, keys.read_text(hparams))
+                defaults[str(hparams)] = values
             try:
-                table = repeat(study, curves, defaults, options.times, seed)
+                table = repeat(study, curves, defaults, options.times)
             except TableTooSmallError:
                 if budget == SINGLE:
                     raise
@@ -230,7 +222,7 @@ def _replay(options, recipe):
     reference = options.reference or options.studies[0].stem
     table = summary(found, reference)
     last = studies[reference].stages[-1]
-    scheduler = defaults[last.hparams]["scheduler"]
+    scheduler = (defaults[last.hparams] | last.settings)["scheduler"]
     known = _known(studies, curves, last, scheduler)
     fixed = last.settings["train_items"], scheduler
     unsearched = without_search(curves, fixed, last.seeds, last.epochs, known)

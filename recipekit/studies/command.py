@@ -214,7 +214,7 @@ def show_plan(study, seconds_per_example):
         trials = stage.max_trials() or f"{stage.search['hours']} hours of"
         after = f", after {', '.join(stage.needs)}" if stage.needs else ""
         print(f"# {stage.name}: {trials} trials ({stage.algorithm}){after}")
-        print(f"#   at most {_examples(cost, seconds_per_example)}")
+        print(f"#   about {_examples(cost, seconds_per_example)}")
         varied, example = _varied(study, stage)
         for key, values in varied.items():
             print(f"#   {key}: {values}")
@@ -223,7 +223,7 @@ def show_plan(study, seconds_per_example):
         print(
             shlex.join(["python", *study.command(stage, example, folder)]), end="\n\n"
         )
-    print(f"# in all at most {_examples(total, seconds_per_example)}")
+    print(f"# in all about {_examples(total, seconds_per_example)}")
 
 
 def _varied(study, stage):

@@ -22,7 +22,7 @@ ATTEMPTS = 1000  # to draw a configuration that is new
 GOOD = 0.15  # the share of the results that counts as good,
 LEAST_GOOD = 3  # or so many
 CANDIDATES = 32  # points drawn like these, of which the best is tried
-EVEN = 4  # one configuration in so many is drawn evenly all the same
+EVEN = 0.25  # the share of configurations that are drawn evenly all the same
 WIDTH = 0.1  # of a kernel, at least, where the space is 1 wide
 ENOUGH = 8  # results to make a model of
 
@@ -168,7 +168,10 @@ RULES = {"promote": promoted, "stop": not_stopped}
 def draws(stage, space, points, trials, key):
     """Yields configurations to try, the most wanted first; some may be known."""
     number = sum(t.epochs == stage.rungs[0] for t in trials)
-    if stage.search["algorithm"] == "tpe" and number % EVEN:
+    # Which are drawn evenly is drawn, too: every fourth point of a sequence of base 2
+    # would lie in one quarter of the first key.
+    even = keyed.uniform(0, 1, "even", *key, number) < EVEN
+    if stage.search["algorithm"] == "tpe" and not even:
         yield from modelled(stage, space, trials, (*key, number))
     # Halton's sequence fills the space more evenly than independent draws do.
     sequence = qmc.Halton(len(space), seed=keyed.integer(*key) % 2**32)

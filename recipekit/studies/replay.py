@@ -23,7 +23,7 @@ from recipekit.training.history import read_history
 EPOCH = "epoch_"  # columns of the scores after each epoch
 FIXED = ("train_items", "seed", "scheduler")  # what must agree with a stage's settings
 PLATEAU = ("lr_factor", "lr_patience")  # keys that other schedules leave alone
-REMEDY = "`python replay.py collect --help` says how a table is made"
+REMEDY = "sweeps/README.md says how a table is made"
 
 
 class TableTooSmallError(ValueError):

@@ -96,10 +96,13 @@ class Prior:
         return float(f"{middle:.3g}")
 
     def unit(self, value):
-        """Returns where a value lies within the bounds, 0..1, in log where log is."""
+        """Returns where a value lies within the bounds, 0..1, in log where log is; one
+        outside of them at the nearest.
+        """
         scale = math.log if self.log else float
         low, high = scale(self.low), scale(self.high)
-        return (scale(value) - low) / (high - low)
+        value = scale(min(max(value, self.low), self.high))
+        return (value - low) / (high - low)
 
     def at(self, part, digits):
         """Returns the value at a part (0..1) of the range; reals have some digits."""
@@ -113,7 +116,7 @@ class Prior:
         else:
             value = low + part * (high - low)
         if self.integer:
-            return min(int(value), int(self.high))
+            return min(math.floor(value), int(self.high))
         return min(max(float(f"{value:.{digits}g}"), self.low), self.high)
 
     def part(self, value):

@@ -125,9 +125,9 @@ class Storage:
 
     def finished(self, stage):
         """Returns whether a stage has all its trials, all of them ended."""
-        if not self.begun(stage):
-            return False
         trials = self.trials(stage)
+        if not trials:
+            return False
         ended = all(trial.status in FINISHED for trial in trials)
         return ended and self._next(stage, trials) is None
 
@@ -172,9 +172,11 @@ class Storage:
     # What comes next
 
     def _next(self, stage, trials):
-        space, points = self._document(stage)
         key = (self.study.name, stage.origin)
-        return next_params(stage, space, points, trials, key)
+        try:
+            return next_params(stage, *self._document(stage), trials, key)
+        except (KeyError, TypeError) as error:
+            raise self._foreign(f"a trial of {stage.name}", repr(error)) from error
 
     def _begin(self, stage):
         """Writes what a stage begins with, should no worker have done so before.

@@ -176,6 +176,7 @@ def read_study(path, recipe, scale=None, overrides=None):
             _scale(stage, factors)
             model = factors["models"].get(_stem(stage["hparams"]), {})
             more = factors["settings"] | model  # for keys that the study leaves open
+            _check_overrides(stage, overrides or {})
             stage["settings"] = more | stage["settings"] | (overrides or {})
             built.append(_stage(stage, built, recipe))
     except ValueError as error:
@@ -279,7 +280,7 @@ def _for_each(content):
                 stage["search"]["space"] |= space
             stage["name"] = f"{stage['name']}-{suffix}"
             stage["settings"] |= settings
-            stage["varied"] = settings
+            stage["varied"] = dict(settings)
             for part in _references(stage):
                 part["stages"] = [
                     f"{name}-{suffix}" if name in names else name
@@ -298,6 +299,18 @@ def _references(stage):
 
 def _as_list(value):
     return value if isinstance(value, list) else [value]
+
+
+def _check_overrides(stage, overrides):
+    """Raises ValueError for overrides of keys that trials of a stage set themselves."""
+    search, runs = stage["search"] or {}, stage["runs"] or {}
+    own = {*search.get("space", ()), *runs.get("grid", ())}
+    own |= {"seed"} if runs.get("seeds") else set()
+    if taken := sorted(own & set(overrides)):
+        raise ValueError(
+            f"stage {stage['name']}: --{taken[0]} would change nothing: the study says "
+            "itself which values it tries"
+        )
 
 
 def _check_counts(stage):
@@ -358,12 +371,20 @@ def _scale_beginnings(values, factor):
 def _scale_rates(stage, factor):
     """Multiplies the learning rates of settings, known configurations and spaces."""
     search, settings = stage["search"], stage["settings"]
-    for known in [settings, *(search["first"] if search else ())]:
+    if factor == 1:
+        return
+    first, grid = (search or {}).get("first", ()), (stage["runs"] or {}).get("grid", {})
+    for known in (settings, stage["varied"], *first):
         if _is(known.get("lr"), (int, float)):
             known["lr"] = float(f"{known['lr'] * factor:.6g}")
-    if search and "lr" in search["space"] and factor != 1:
+    if "lr" in grid:
+        grid["lr"] = [float(f"{value * factor:.6g}") for value in grid["lr"]]
+    if search and "lr" in search["space"]:
         prior = Prior.parse("lr", search["space"]["lr"])
-        scaled = replace(prior, low=prior.low * factor, high=prior.high * factor)
+        if prior.choices is not None:
+            scaled = replace(prior, choices=tuple(c * factor for c in prior.choices))
+        else:
+            scaled = replace(prior, low=prior.low * factor, high=prior.high * factor)
         search["space"]["lr"] = str(scaled)
 
 
@@ -405,8 +426,9 @@ def _stage(raw, earlier, recipe):
             values[key] = [*values.get(key, []), value]
     values |= (runs or {}).get("grid", {})
     _check_hparams(where, raw["hparams"], values, Keys(recipe))
+    needs = tuple(dict.fromkeys(needs))
     return Stage(
-        *(name, raw["hparams"], raw["settings"], tuple(needs), search, runs),
+        *(name, raw["hparams"], raw["settings"], needs, search, runs),
         *(raw["varied"], raw["origin"]),
     )
 
@@ -420,6 +442,16 @@ def _grouped(where, top, before):
             raise ValueError(
                 f"{where}, top, each: {source.name} has no configurations of other "
                 "stages, of each of which the best could be taken"
+            )
+        searched = set()
+        for other in map(before.get, source.needs):
+            searched |= set(other.search["space"] if other.search else ())
+        searched -= set(source.runs["grid"])
+        if set(top["each"]) != searched:
+            raise ValueError(
+                f"{where}, top, each: {', '.join(top['each'])}; expected the keys in "
+                f"which the configurations of {source.name} were searched: "
+                f"{', '.join(sorted(searched))}"
             )
         groups = source.runs["top"]["count"]
     return {**top, "groups": groups}
@@ -454,6 +486,9 @@ def _check_search(where, search, epochs):
                 f"{where}, first: {known} has other keys than the space, which has "
                 f"{', '.join(search['space'])}"
             )
+        for key, prior in search["space"].items():
+            if prior.choices is not None and known[key] not in prior.choices:
+                raise ValueError(f"{where}, first, {key}: {known[key]!r} is no choice")
     if halving := search["halving"]:
         if not epochs or halving["first_rung"] >= epochs:
             raise ValueError(

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 r"""Repeats studies on a table of learning curves, a thousand times in minutes.
 
-python replay.py run results/learning_curves/curves.csv sweeps/*_stage.yaml \\
-    --scale sweeps/scales/two_cores.yaml --out results/learning_curves
+python replay.py run results/learning_curves/curves.csv sweeps/three_stage.yaml \
+    sweeps/fast.yaml --scale sweeps/scales/two_cores.yaml --out replayed
 """
 
 import sys

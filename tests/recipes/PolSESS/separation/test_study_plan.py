@@ -339,7 +339,7 @@ def test_command_line_shows_a_plan_and_names_what_is_wrong(capsys):
     main(["sweeps/fast.yaml", "--dry_run", "--batch_size", "2"])
     shown = capsys.readouterr().out
     assert "python train.py hparams/dprnn.yaml" in shown and "--batch_size 2" in shown
-    assert "#   lr: loguniform(0.0003, 0.003)" in shown and "in all at most" in shown
+    assert "#   lr: loguniform(0.0003, 0.003)" in shown and "in all about" in shown
     for arguments, message in [
         (["sweeps/none.yaml"], "none.yaml"),
         (["sweeps/fast.yaml", "--batch_sizes", "2"], "has no key batch_sizes"),
