@@ -274,6 +274,16 @@ def small(tmp_path, hparams="hparams/dprnn.yaml", settings=None, **stage):
             "first: {'lr_factor': 0.5} has other keys than the space, which has lr",
         ),
         (
+            {
+                "search": {
+                    "trials": 2,
+                    "space": {"optimizer": "choices(['sgd'])"},
+                    "first": [{"optimizer": "adam"}],
+                }
+            },
+            "first, optimizer: 'adam' is no choice",
+        ),
+        (
             {"search": {"trials": 2, "space": SPACE, "first": [{"lr": "fast"}]}},
             "lr: 'fast'; expected",
         ),
@@ -387,6 +397,7 @@ def test_log_priors_measure_in_the_logarithm():
     prior = Prior.parse("lr", "loguniform(1e-4, 1e-2)")
     assert prior.unit(1e-3) == pytest.approx(0.5)
     assert prior.distance(1e-4, 1e-3) == pytest.approx(0.5)
+    assert prior.unit(0.0) == 0 and prior.unit(5) == 1  # known ones may lie outside
     assert Prior(choices=("a", "b")).distance("a", "b") == 1
 
 
@@ -465,3 +476,23 @@ def test_points_are_configurations_times_grid_times_seeds():
 def test_few_trials_stay_few(tmp_path, algorithm):
     search = {"algorithm": algorithm, "trials": 1, "space": {"lr": "uniform(0.1, 1)"}}
     assert small(tmp_path, search=search).stages[0].search["trials"] == 1
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ({"lr": 0.1}, "stage search: --lr would change nothing"),
+        ({"seed": 1}, "stage validated: --seed would change nothing"),
+    ],
+)
+def test_keys_that_a_study_tries_itself_cannot_be_overridden(override, message):
+    with pytest.raises(ValueError, match=message):
+        read_study("sweeps/fast.yaml", RECIPE, overrides=override)
+
+
+def test_the_best_of_each_is_of_each_searched_configuration(tmp_path):
+    text = (SEPARATION / "sweeps" / "proxy_grid.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "s.yaml"
+    path.write_text(text.replace("each: [lr, weight_decay", "each: [lr, lr_factor"))
+    with pytest.raises(ValueError, match="each: .*: grad_clip_norm, lr, weight_decay"):
+        read_study(path, RECIPE)
