@@ -32,7 +32,7 @@ def section(settings, studies, measures):
         Text(
             "A setting is what its runs share; they differ in their seed. Means are "
             "over seeds, with their 95 % interval (Student's t; of one tested seed "
-            "over the recordings, by bootstrap). Validation scores are the best of "
+            "over what its recordings share). Validation scores are the best of "
             f"each run{unit}: {measures.monitored}. Test scores are of the recordings "
             f"as they are ({measures.whole_name}). Examples and hours are those of a "
             "setting's runs together; of a study's best those of all its trials. A "
