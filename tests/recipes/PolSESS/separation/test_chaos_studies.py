@@ -21,7 +21,7 @@ from recipekit.studies.storage import Storage
 def test_studies_whose_workers_are_killed_end_like_undisturbed_ones():
     script = Path(chaos_studies.__file__)
     done = subprocess.run(
-        [sys.executable, script, *"--calls --every 30 --kills 6 --workers 1 2".split()],
+        [sys.executable, script, *"--calls --every 60 --kills 6 --workers 2".split()],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
