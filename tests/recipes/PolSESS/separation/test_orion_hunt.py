@@ -91,21 +91,6 @@ def test_without_orion_failures_are_failures(monkeypatch):
 
 TINY_MODELS = {  # keys of the section "# Model" of each hparams file
     "dprnn": {k: TINY[k] for k in ("N_channels", "hidden_channels", "num_layers")},
-    "convtasnet": {
-        "N_channels": 8,
-        "bottleneck_channels": 8,
-        "hidden_channels": 8,
-        "blocks_per_repeat": 2,
-        "num_repeats": 1,
-    },
-    "sepformer": {
-        "N_channels": 8,
-        "num_layers": 1,
-        "num_transformers": 1,
-        "num_heads": 2,
-        "d_ffn": 8,
-        "chunk_size": 20,
-    },
     "spmamba": {
         "n_fft": 64,
         "hop_length": 32,
@@ -121,7 +106,7 @@ TINY_MODELS = {  # keys of the section "# Model" of each hparams file
 
 
 # Two that differ in all that a checkpoint holds; a start of the others is test_train's.
-@pytest.mark.parametrize("model", ["dprnn", "spmamba"])
+@pytest.mark.parametrize("model", TINY_MODELS)
 def test_line_of_the_readme_promotes_to_the_straight_run(
     corpus, tmp_path, model, monkeypatch
 ):
