@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from made_runs import noisy, write_run
@@ -20,12 +21,7 @@ def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("found") / "results"
     for seed in (1, 2):
         write_run(folder / str(seed), seed, 2.0, noisy(1.0, seed))
-    shutil.copytree(
-        SEPARATION / "results" / "strategies" / "fast-two_cores", folder / "s"
-    )
-    (folder / "s" / "spaces.csv").write_text(
-        'stage,key,prior\nsearch,lr,"loguniform(0.0003, 0.003)"\n'
-    )
+    shutil.copytree(Path(__file__).parent / "a_study", folder / "s")
     return folder
 
 
