@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import pandas as pd
 
@@ -22,7 +22,7 @@ def section(settings, studies, measures):
     studies : Studies or None
     measures : Measures
     """
-    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
     blocks = [
         Text(
             f"Made on {today} with version {recipekit.__version__}, revision "
